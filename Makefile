@@ -1,0 +1,55 @@
+# Everything a fresh machine needs is done here: Python >= 3.11 and make are enough.
+# PYTHON=python3.12 make test   uses another interpreter (delete .venv first, or set VENV=).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test unit check lint format types imports clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+setup: $(STAMP)  ## make the virtual environment .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Deskfeed needs Python >= 3.11; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (about a minute, once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+	    -c constraints.txt -e '.[dev,flower,postgres]'
+	@touch $(STAMP)
+
+demo: setup  ## 2,500 customers from a CSV file into a local Zendesk stand-in, every row accounted for
+	@$(BIN)/python -m orchestrations.cli.demo
+
+up: setup  ## Redis, worker, beat, Flower and the sandbox in this terminal; Ctrl-C ends them
+	@$(BIN)/deskfeed up --sandbox
+
+test: setup  ## all tests: unit, integration, acceptance (a real Redis-compatible server, real workers)
+	@$(BIN)/python -m pytest -n 4 $(PYTEST_ARGS)
+
+unit: setup  ## the unit tests only: seconds, no network
+	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+check: lint types imports  ## ruff, mypy and the import contracts
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: setup  ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: setup
+	@$(BIN)/mypy
+
+imports: setup
+	@$(BIN)/lint-imports
+
+clean:  ## remove the virtual environment, caches and the state folder
+	rm -rf $(VENV) .deskfeed .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

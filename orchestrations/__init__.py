@@ -1,0 +1,1 @@
+"""Deskfeed's orchestrations: decide what to send; the worker delivers it."""

@@ -1,0 +1,307 @@
+"""Every error Deskfeed raises on purpose, sorted by what its catcher must do.
+
+    DeskfeedError                 has a code, a title, a message for the user and a resolution
+    ├── UsageError                nothing was started: the command ends with 2
+    │   └── CatalogError          a catalog file is wrong; names file, line and key
+    ├── RunError                  the run fails, nothing (more) is sent; the command ends with 1
+    ├── DestinationError          customer's to mend (401, 403, TLS, redirect): pause the destination
+    ├── DeliveryError             something about one request; nothing for a person to do (yet)
+    │   ├── NotSent               the request surely never reached Zendesk: try again soon
+    │   ├── Refused               Zendesk surely did nothing with this chunk: split it
+    │   ├── Throttled             Zendesk asks to wait: account, row or job limit; no attempt is used
+    │   └── Ambiguous             it may or may not have been done: settle, then send again
+    ├── LimiterUnavailable        Redis does not answer: fail closed, no permit
+    └── LedgerError
+        └── Superseded            somebody else moved this chunk or run on: drop what you hold
+
+Messages never hold secrets or customer data: they reach logs, events and Flower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a code means to the person who meets it.
+
+    Attributes:
+        title: a few words, the same wherever the code is shown.
+        resolution: what to do now, as an instruction.
+    """
+
+    title: str
+    resolution: str
+
+
+EXPLANATIONS: dict[str, Explanation] = {
+    # --- configuration: nothing was started -------------------------------------------------
+    "usage": Explanation("Wrong use", "Correct the command and run it again."),
+    "catalog_error": Explanation(
+        "The catalog has a mistake", "Correct the file at the line named, then: deskfeed check"
+    ),
+    "orchestration_not_found": Explanation(
+        "No such orchestration", "See what the catalog holds: deskfeed check"
+    ),
+    "run_not_found": Explanation("No such run", "See the runs there are: deskfeed runs"),
+    "draft_query": Explanation(
+        "The orchestration is a draft", "Set `status: active` in its file once it is ready."
+    ),
+    "credential_missing": Explanation(
+        "The credential is not set",
+        "Set the two environment variables named (or put them in .env), then: "
+        "deskfeed destinations test NAME",
+    ),
+    "already_active": Explanation(
+        "A run of this orchestration is still active",
+        "Wait for it (deskfeed watch RUN) or stop it, then start again.",
+    ),
+    "ledger_unavailable": Explanation(
+        "The ledger cannot be opened",
+        "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must exist and be writable.",
+    ),
+    "broker_unavailable": Explanation(
+        "Redis does not answer",
+        "Start it (deskfeed up) or correct DESKFEED_REDIS_URL. Nothing is lost: a run that is "
+        "already in the ledger starts by itself once Redis and a worker are there.",
+    ),
+    # --- the run fails before anything is sent ----------------------------------------------
+    "query_failed": Explanation(
+        "The query failed", "Correct the query or its source, then start the run again."
+    ),
+    "missing_required_field": Explanation(
+        "A required column is missing",
+        "Add the column to the query (or rename one with AS), then start the run again.",
+    ),
+    "invalid_columns": Explanation(
+        "The query's columns cannot be mapped",
+        "Rename or remove the columns named in the query, then start the run again.",
+    ),
+    "threshold_exceeded": Explanation(
+        "A threshold was exceeded",
+        "Look at the query's result (deskfeed preview); if it is right, change `thresholds:` in "
+        "the orchestration and start again.",
+    ),
+    "plan_crashed": Explanation(
+        "Planning ended unexpectedly several times",
+        "Look at the worker's log for the cause (memory, disk), then start the run again.",
+    ),
+    # --- the destination: a person must act -------------------------------------------------
+    "invalid_credentials": Explanation(
+        "Zendesk does not accept the credential",
+        "Check e-mail and API token of the credential (a token may have been deleted or "
+        "deactivated), then: deskfeed destinations test NAME",
+    ),
+    "anonymous_login": Explanation(
+        "Zendesk takes us for an anonymous visitor",
+        "The credential is wrong although Zendesk answered 200. Check e-mail and API token, then: "
+        "deskfeed destinations test NAME",
+    ),
+    "login_not_allowed": Explanation(
+        "The credential's user may not write users",
+        "Use the credential of an administrator, or of an agent whose role may edit end users.",
+    ),
+    "authorization_error": Explanation(
+        "Zendesk refuses the operation (403)",
+        "Most often bulk user import is not enabled for the account: its owner asks Zendesk "
+        "Support to enable it. Else the credential's user lacks the right to edit users.",
+    ),
+    "subdomain_not_found": Explanation(
+        "No Zendesk account answers under this subdomain",
+        "Correct `subdomain:` in the destination's file: the bare label before .zendesk.com.",
+    ),
+    "destination_unavailable": Explanation(
+        "Zendesk cannot be reached",
+        "Check the network, and status.zendesk.com; then: deskfeed destinations test NAME",
+    ),
+    "tls_error": Explanation(
+        "The TLS certificate of the destination is not valid",
+        "Something between this machine and Zendesk answers in its place. Find out what; "
+        "Deskfeed never switches the check off.",
+    ),
+    "unexpected_redirect": Explanation(
+        "The destination answers with a redirect",
+        "Deskfeed never follows one with customer data. Check `subdomain:` (a renamed account "
+        "redirects to its new name).",
+    ),
+    # --- one request ------------------------------------------------------------------------
+    "rate_limited": Explanation(
+        "Zendesk asks to wait", "Nothing to do: the whole account waits as long as Zendesk asks."
+    ),
+    "too_many_jobs": Explanation(
+        "Zendesk has as many background jobs as it allows",
+        "Nothing to do: Deskfeed waits for a free job.",
+    ),
+    "unclear_answer": Explanation(
+        "Nobody can say whether Zendesk got this chunk",
+        "Nothing to do: it is sent again; every row has a key, so nobody is created twice.",
+    ),
+    "chunk_refused": Explanation(
+        "Zendesk refused the request as a whole",
+        "Nothing to do: the chunk is split to find the row at fault.",
+    ),
+    "job_failed": Explanation(
+        "Zendesk's background job failed", "Start the run again for the rows named."
+    ),
+    "limiter_unavailable": Explanation(
+        "Redis does not answer, so nothing may be sent",
+        "Start Redis again. Nothing is lost, nothing is sent without the rate limit.",
+    ),
+    "superseded": Explanation("Somebody else went on with this", "Nothing to do."),
+    # --- rows -------------------------------------------------------------------------------
+    "missing_name": Explanation("The row has no name", "Give the row a name in the source."),
+    "missing_identifier": Explanation(
+        "The row has neither external_id nor e-mail",
+        "Give the row one of them in the source; without, Zendesk would make a new user each time.",
+    ),
+    "invalid_value": Explanation(
+        "A value cannot be sent", "Correct the value of the column named in the source."
+    ),
+    "row_too_large": Explanation(
+        "The row is too large to send", "Shorten the long values of this row in the source."
+    ),
+    "duplicate": Explanation(
+        "A later row of the result has the same key", "Nothing to do: the last row was sent."
+    ),
+    "rejected_by_zendesk": Explanation(
+        "Zendesk refused the row", "Correct what Zendesk names, then start the run again."
+    ),
+    "unconfirmed": Explanation(
+        "The row was sent, and Zendesk never said what became of it",
+        "Start the run again: sending the same row twice is harmless.",
+    ),
+    "cancelled": Explanation(
+        "The run was stopped before this row was sent", "Start the run again to send it."
+    ),
+    "quarantined": Explanation(
+        "Workers died on this chunk again and again",
+        "Look at the workers' logs; the chunk's rows were not delivered.",
+    ),
+}
+
+
+def explain(code: str) -> Explanation:
+    """Return the title and the resolution of an error or outcome code."""
+    return EXPLANATIONS[code]
+
+
+class DeskfeedError(Exception):
+    """The root: an error that was foreseen, has a code and tells what to do.
+
+    Args:
+        message: one sentence for the user, without secrets and customer data.
+        code: a key of `EXPLANATIONS`; each class has a default.
+        resolution: replaces the code's general advice where the place knows better.
+    """
+
+    default_code = "usage"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, resolution: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.message = message
+        self.resolution = resolution or explain(self.code).resolution
+
+    @property
+    def title(self) -> str:
+        """A few words that stand for the code."""
+        return explain(self.code).title
+
+    def as_dict(self) -> dict[str, str]:
+        """The shape of `error` in `--json` output: code, title, message, resolution."""
+        return {
+            "code": self.code,
+            "title": self.title,
+            "message": self.message,
+            "resolution": self.resolution,
+        }
+
+
+class UsageError(DeskfeedError):
+    """The command, the settings or the catalog are wrong; nothing was started."""
+
+
+class CatalogError(UsageError):
+    """A catalog file is wrong. The message is `<file>:<line> <key>: <what>`."""
+
+    default_code = "catalog_error"
+
+
+class RunError(DeskfeedError):
+    """The run cannot go on for a reason of its own; what was not sent stays unsent."""
+
+    default_code = "query_failed"
+
+
+class DestinationError(DeskfeedError):
+    """Only a person can mend this; no chunk may burn attempts on it."""
+
+    default_code = "authorization_error"
+
+
+class DeliveryError(DeskfeedError):
+    """One request did not do what it should; its subclasses say what follows."""
+
+    default_code = "unclear_answer"
+
+
+class NotSent(DeliveryError):
+    """The request surely never reached Zendesk; sending it again is the same as sending it once."""
+
+    default_code = "destination_unavailable"
+
+
+class Refused(DeliveryError):
+    """Zendesk refused the request as a whole and surely did nothing with it."""
+
+    default_code = "chunk_refused"
+
+
+Throttle = Literal["account", "chunk", "jobs"]
+
+
+class Throttled(DeliveryError):
+    """Zendesk asks to wait.
+
+    Args:
+        message: for the log.
+        retry_after_seconds: how long, already clamped; None when Zendesk did not say.
+        scope: `account` stops everybody, `chunk` cools this chunk only, `jobs` is the job limit.
+    """
+
+    default_code = "rate_limited"
+
+    def __init__(
+        self, message: str, *, retry_after_seconds: float | None, scope: Throttle = "account"
+    ) -> None:
+        super().__init__(message, code="too_many_jobs" if scope == "jobs" else "rate_limited")
+        self.retry_after_seconds = retry_after_seconds
+        self.scope: Throttle = scope
+
+
+class Ambiguous(DeliveryError):
+    """The request may or may not have been carried out."""
+
+    default_code = "unclear_answer"
+
+
+class LimiterUnavailable(DeskfeedError):
+    """Redis gave no answer; without an answer there is no permit."""
+
+    default_code = "limiter_unavailable"
+
+
+class LedgerError(DeskfeedError):
+    """The ledger cannot be read or written."""
+
+    default_code = "ledger_unavailable"
+
+
+class Superseded(LedgerError):
+    """A conditional transition touched no row: state or fence have moved on."""
+
+    default_code = "superseded"

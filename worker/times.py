@@ -1,0 +1,54 @@
+"""The one table of times, in seconds: what waits for what, and for how long.
+
+The numbers hold each other up (a lease must outlive the request it covers, a countdown must end
+before the broker believes its message lost), so they live in one frozen value that is checked as
+a whole at start-up and scaled as a whole by tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from worker.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Durations in seconds; the defaults are for production."""
+
+    post_deadline: float = 20.0  #: a request to Zendesk ends by then, whatever drips in
+    lease: float = 35.0  #: a claim, or `submitting`, belongs to its worker this long
+    sweep: float = 10.0  #: the sweeper looks this often
+    slept_slot: float = 2.0  #: a booked slot up to this far away is slept in the task
+    settle: float = 20.0  #: at least this long before an unclear POST is repeated
+    longest_countdown: float = 30.0  #: no Celery message waits longer than this
+    overdue: float = 15.0  #: a message, wait or poll this late counts as lost
+    visibility: float = 300.0  #: the broker redelivers an unacknowledged message after this
+    grace: float = 30.0  #: from SIGTERM to the worker's end
+    heartbeat: float = 3.0  #: a worker says in the ledger that it lives this often
+    worker_dead: float = 9.0  #: a worker silent for this long is not counted as living
+    poll_batch: float = 3.0  #: how long a poll may wait for more chunks to be asked about with it
+    poll_again: float = 1.5  #: first pause after a look that found the job still running
+    poll_longest: float = 30.0  #: longest pause between two looks
+    job_deadline: float = 1800.0  #: a job that has not ended by then counts as lost
+
+    def scaled(self, factor: float) -> Times:
+        """Return the same table with every duration multiplied, for tests that cannot wait."""
+        return Times(**{f.name: getattr(self, f.name) * factor for f in fields(self)})
+
+    def check(self) -> None:
+        """Raise `UsageError` naming the two durations that contradict each other, if any do."""
+        rules = (
+            ("post_deadline", "lease", 1.5),  # a request must end well inside its claim
+            ("longest_countdown", "visibility", 4.0),  # else the broker delivers it twice
+            ("lease", "visibility", 4.0),
+            ("slept_slot", "lease", 4.0),
+            ("poll_longest", "visibility", 4.0),
+            ("heartbeat", "worker_dead", 2.0),
+        )
+        for shorter, longer, ratio in rules:
+            if getattr(self, shorter) * ratio > getattr(self, longer):
+                raise UsageError(
+                    f"times: {longer} ({getattr(self, longer):g} s) must be at least {ratio:g} x "
+                    f"{shorter} ({getattr(self, shorter):g} s)"
+                )
