@@ -4,11 +4,11 @@
     ├── UsageError                nothing was started: the command ends with 2
     │   └── CatalogError          a catalog file is wrong; names file, line and key
     ├── RunError                  the run fails, nothing (more) is sent; the command ends with 1
-    ├── DestinationError          customer's to mend (401, 403, TLS, redirect): pause the destination
+    ├── DestinationError          customer's to mend (401, 403, TLS, redirect): pause destination
     ├── DeliveryError             something about one request; nothing for a person to do (yet)
     │   ├── NotSent               the request surely never reached Zendesk: try again soon
     │   ├── Refused               Zendesk surely did nothing with this chunk: split it
-    │   ├── Throttled             Zendesk asks to wait: account, row or job limit; no attempt is used
+    │   ├── Throttled             Zendesk asks to wait (account, row or jobs): no attempt is used
     │   └── Ambiguous             it may or may not have been done: settle, then send again
     ├── LimiterUnavailable        Redis does not answer: fail closed, no permit
     └── LedgerError

@@ -27,6 +27,7 @@ class Times:
     grace: float = 30.0  #: from SIGTERM to the worker's end
     heartbeat: float = 3.0  #: a worker says in the ledger that it lives this often
     worker_dead: float = 9.0  #: a worker silent for this long is not counted as living
+    poll_lease: float = 25.0  #: the jobs a poller asks about are its own this long
     poll_batch: float = 3.0  #: how long a poll may wait for more chunks to be asked about with it
     poll_again: float = 1.5  #: first pause after a look that found the job still running
     poll_longest: float = 30.0  #: longest pause between two looks
@@ -43,6 +44,7 @@ class Times:
             ("longest_countdown", "visibility", 4.0),  # else the broker delivers it twice
             ("lease", "visibility", 4.0),
             ("slept_slot", "lease", 4.0),
+            ("post_deadline", "poll_lease", 1.2),
             ("poll_longest", "visibility", 4.0),
             ("heartbeat", "worker_dead", 2.0),
         )

@@ -1,0 +1,418 @@
+"""The transitions of a chunk up to Zendesk's acceptance: each one UPDATE on (state, fence).
+
+    planned -> queued -> claimed -> submitting -> polling -> done
+                  ^         |           |  |
+                  +-waiting-+-----------+  +-> ambiguous, split
+
+`submitting` is committed before the POST leaves. That is what tells a worker's death before the
+POST (nothing happened) from a death after it (nobody can say).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+
+from worker.errors import Superseded
+from worker.ledger import spool
+from worker.ledger.database import Database
+from worker.ledger.events import record
+from worker.ledger.records import Claim
+from worker.ledger.runs import load_target
+from worker.ledger.schema import accounts, chunks, delivered, payloads, runs
+from worker.ledger.states import IN_FLIGHT, UNSUBMITTED, ChunkState, RunState
+from worker.profile import Profile
+from worker.times import Times
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """When the job will be looked at.
+
+    Attributes:
+        poll_at: ledger time of the look.
+        in_seconds: the same, from now.
+        joined: another chunk has a look at that very time, so no further message is needed.
+    """
+
+    poll_at: float
+    in_seconds: float
+    joined: bool
+
+
+class Chunks:
+    """Every way an unsubmitted chunk changes.
+
+    Args:
+        database: where the ledger lies.
+        times: leases and the like.
+        hash_key: keys the hashes of people's keys.
+    """
+
+    def __init__(self, database: Database, times: Times, hash_key: bytes) -> None:
+        self._db = database
+        self._times = times
+        self._hash_key = hash_key
+
+    def admit(self, run_id: str, window: int) -> list[int]:
+        """Queue planned chunks until `window` of the run are not yet submitted; returns them."""
+        with self._db.write() as connection:
+            waiting = connection.scalar(
+                select(func.count()).where(
+                    chunks.c.run_id == run_id, chunks.c.state.in_(UNSUBMITTED)
+                )
+            )
+            room = window - int(waiting or 0)
+            if room <= 0:
+                return []
+            first = (
+                select(chunks.c.seq)
+                .where(chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED)
+                .where(_run_is(run_id, RunState.SENDING))
+                .order_by(chunks.c.seq)
+                .limit(room)
+            )
+            now = self._db.now(connection)
+            admitted = connection.scalars(
+                update(chunks)
+                .where(
+                    chunks.c.run_id == run_id,
+                    chunks.c.state == ChunkState.PLANNED,
+                    chunks.c.seq.in_(first.scalar_subquery()),
+                )
+                .values(state=ChunkState.QUEUED, wake_at=now + self._times.overdue)
+                .returning(chunks.c.seq)
+            ).all()
+            return sorted(admitted)
+
+    def claim(self, run_id: str, seq: int, owner: str) -> Claim | None:
+        """Take a chunk in hand, or return None: somebody else has it, or it is not its time."""
+        with self._db.write() as connection:
+            now = self._db.now(connection)
+            ready = or_(
+                chunks.c.state == ChunkState.QUEUED,
+                and_(
+                    chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+                    chunks.c.not_before <= now,
+                ),
+            )
+            changed = connection.execute(
+                update(chunks)
+                .where(_this(run_id, seq), ready, _run_is(run_id, RunState.SENDING))
+                .values(
+                    state=ChunkState.CLAIMED,
+                    fence=chunks.c.fence + 1,
+                    owner=owner,
+                    why=None,
+                    wake_at=now + self._times.lease,
+                )
+            ).rowcount
+            return self._claimed(connection, run_id, seq) if changed == 1 else None
+
+    def _claimed(self, connection: Connection, run_id: str, seq: int) -> Claim:
+        row = connection.execute(
+            select(chunks, runs.c.orchestration, runs.c.target)
+            .join(runs, runs.c.run_id == chunks.c.run_id)
+            .where(_this(run_id, seq))
+        ).one()
+        return Claim(
+            run_id=run_id,
+            seq=seq,
+            fence=row.fence,
+            attempt=row.attempt,
+            spent=row.spent,
+            orchestration=row.orchestration,
+            target=load_target(row.target),
+            profiles=load_profiles(connection, run_id, seq),
+        )
+
+    def wait(self, claim: Claim, seconds: float, why: str, *, message: bool = True) -> None:
+        """Give a claim back; the chunk is not taken up again before `seconds` are over.
+
+        Args:
+            claim: what to give back.
+            seconds: how long.
+            why: a word for people and metrics.
+            message: whether the caller sends a message that arrives then. Without, the chunk
+                rests in the ledger until the sweeper finds its time come.
+        """
+        self._leave(claim, ChunkState.CLAIMED, seconds, why, message=message)
+
+    def unsubmit(
+        self,
+        claim: Claim,
+        seconds: float,
+        why: str,
+        *,
+        sent: bool,
+        spent: bool = False,
+        message: bool = True,
+    ) -> None:
+        """Leave `submitting` for `waiting`: Zendesk surely did nothing.
+
+        Args:
+            claim: what to give back.
+            seconds: not again before.
+            why: a word for people and metrics.
+            sent: whether a POST left (and was refused): then it stays counted.
+            spent: whether it counts against the attempts; waiting never does.
+            message: as for `wait`.
+        """
+        extra: dict[str, Any] = {} if sent else {"attempt": chunks.c.attempt - 1}
+        if spent:
+            extra["spent"] = chunks.c.spent + 1
+        self._leave(claim, ChunkState.SUBMITTING, seconds, why, message=message, **extra)
+
+    def unclear(self, claim: Claim, seconds: float, why: str) -> None:
+        """Leave `submitting` for `ambiguous`: it may have arrived; settle, then send again."""
+        self._leave(
+            claim,
+            ChunkState.SUBMITTING,
+            seconds,
+            why,
+            to=ChunkState.AMBIGUOUS,
+            message=seconds <= self._times.longest_countdown,
+            spent=chunks.c.spent + 1,
+        )
+
+    def _leave(
+        self,
+        claim: Claim,
+        state: ChunkState,
+        seconds: float,
+        why: str,
+        *,
+        to: ChunkState = ChunkState.WAITING,
+        message: bool,
+        **values: Any,
+    ) -> None:
+        with self._db.write() as connection:
+            not_before = self._db.now(connection) + seconds
+            self._move(
+                connection,
+                claim,
+                state,
+                state=to,
+                why=why,
+                owner=None,
+                expiries=0,
+                not_before=not_before,
+                wake_at=not_before + (self._times.overdue if message else 0.0),
+                **values,
+            )
+            if to == ChunkState.AMBIGUOUS:
+                record(connection, self._db, "chunk_unclear", claim.run_id, claim.seq, why=why)
+
+    def free_job_slots(self, account: str) -> int:
+        """Return how many more jobs the account may have in flight; may be negative."""
+        with self._db.read() as connection:
+            return _free_slots(connection, account)
+
+    def submitting(self, claim: Claim) -> bool:
+        """Commit that a POST is about to leave; False when no job slot is free.
+
+        In the same transaction the attempt is counted and what Zendesk was known to have of these
+        people is forgotten: until the job says otherwise nobody knows what it has.
+
+        Raises:
+            Superseded: the claim was taken over, or the run no longer sends.
+        """
+        with self._db.write() as connection:
+            if _free_slots(connection, claim.target.account) <= 0:
+                return False
+            self._move(
+                connection,
+                claim,
+                ChunkState.CLAIMED,
+                _run_is(claim.run_id, RunState.SENDING),
+                state=ChunkState.SUBMITTING,
+                attempt=chunks.c.attempt + 1,
+                wake_at=self._db.now(connection) + self._times.lease,
+            )
+            hashes = [spool.key_hash(profile.key, self._hash_key) for profile in claim.profiles]
+            connection.execute(
+                delete(delivered).where(
+                    delivered.c.account == claim.target.account,
+                    delivered.c.orchestration == claim.orchestration,
+                    delivered.c.key_hash.in_(hashes),
+                )
+            )
+            return True
+
+    def accepted(self, claim: Claim, job_id: str, likely_seconds: float, stamp: float) -> Accepted:
+        """Commit the job's id at once after the POST, and when to look at it.
+
+        Args:
+            claim: the chunk.
+            job_id: what Zendesk called the job.
+            likely_seconds: how long such a job takes.
+            stamp: when the POST left, by the limiter's clock.
+        """
+        with self._db.write() as connection:
+            now = self._db.now(connection)
+            ready_at = now + likely_seconds
+            poll_at, joined = self._poll_time(connection, claim, ready_at)
+            self._move(
+                connection,
+                claim,
+                ChunkState.SUBMITTING,
+                state=ChunkState.POLLING,
+                job_id=job_id,
+                submitted_at=now,
+                looks=0,
+                expiries=0,
+                ready_at=ready_at,
+                poll_at=poll_at,
+                wake_at=poll_at + self._times.overdue,
+            )
+            record(
+                connection,
+                self._db,
+                "chunk_submitted",
+                claim.run_id,
+                claim.seq,
+                users=len(claim.profiles),
+                stamp=stamp,
+                attempt=claim.attempt + 1,
+            )
+            return Accepted(poll_at, max(0.0, poll_at - now), joined)
+
+    def _poll_time(
+        self, connection: Connection, claim: Claim, ready_at: float
+    ) -> tuple[float, bool]:
+        """One look shall answer for several jobs: wait for company, unless nobody comes."""
+        more = connection.scalar(
+            select(chunks.c.seq)
+            .where(
+                chunks.c.run_id == claim.run_id,
+                chunks.c.seq != claim.seq,
+                chunks.c.state.in_(UNSUBMITTED | {ChunkState.PLANNED}),
+            )
+            .limit(1)
+        )
+        if more is None:
+            return ready_at, False
+        latest = ready_at + self._times.poll_batch
+        planned = connection.scalar(
+            select(func.min(chunks.c.poll_at)).where(
+                chunks.c.account == claim.target.account,
+                chunks.c.state == ChunkState.POLLING,
+                chunks.c.poll_at.between(ready_at, latest),
+            )
+        )
+        return (latest, False) if planned is None else (planned, True)
+
+    def split(self, claim: Claim) -> list[int]:
+        """Replace a chunk that was refused as a whole by its two halves; returns their numbers."""
+        middle = len(claim.profiles) // 2
+        with self._db.write() as connection:
+            now = self._db.now(connection)
+            self._move(
+                connection,
+                claim,
+                ChunkState.SUBMITTING,
+                state=ChunkState.SPLIT,
+                ended_at=now,
+                wake_at=None,
+            )
+            connection.execute(delete(payloads).where(_payload(claim.run_id, claim.seq)))
+            last = connection.scalar(
+                select(func.max(chunks.c.seq)).where(chunks.c.run_id == claim.run_id)
+            )
+            halves = (claim.profiles[:middle], claim.profiles[middle:])
+            for offset, half in enumerate(halves, start=1):
+                self._add_half(connection, claim, int(last or 0) + offset, half)
+            record(connection, self._db, "chunk_split", claim.run_id, claim.seq)
+            return [int(last or 0) + 1, int(last or 0) + 2]
+
+    def _add_half(
+        self, connection: Connection, claim: Claim, seq: int, half: Sequence[Profile]
+    ) -> None:
+        connection.execute(
+            insert(chunks).values(
+                run_id=claim.run_id,
+                seq=seq,
+                parent_seq=claim.seq,
+                account=claim.target.account,
+                state=ChunkState.QUEUED,
+                rows=len(half),
+                wake_at=self._db.now(connection) + self._times.overdue,
+            )
+        )
+        store_profiles(connection, claim.run_id, seq, half)
+
+    def _move(
+        self,
+        connection: Connection,
+        claim: Claim,
+        leaves: ChunkState,
+        *conditions: Any,
+        **values: Any,
+    ) -> None:
+        changed = connection.execute(
+            update(chunks)
+            .where(
+                _this(claim.run_id, claim.seq),
+                chunks.c.state == leaves,
+                chunks.c.fence == claim.fence,
+                *conditions,
+            )
+            .values(**values)
+        ).rowcount
+        if changed != 1:
+            raise Superseded(
+                f"chunk {claim.seq} of {claim.run_id} has moved on without this worker"
+            )
+
+
+def load_profiles(connection: Connection, run_id: str, seq: int) -> tuple[Profile, ...]:
+    """Return the spooled profiles of a chunk."""
+    row = connection.execute(
+        select(payloads.c.blob, payloads.c.codec).where(_payload(run_id, seq))
+    ).one()
+    return spool.decode_profiles(row.blob, row.codec)
+
+
+def store_profiles(
+    connection: Connection,
+    run_id: str,
+    seq: int,
+    profiles: Sequence[Profile],
+    expires_at: float | None = None,
+) -> None:
+    """Spool profiles within a transaction; `expires_at` None means: still to be sent."""
+    connection.execute(
+        insert(payloads).values(
+            run_id=run_id,
+            seq=seq,
+            codec=spool.CODEC,
+            blob=spool.encode_profiles(profiles),
+            expires_at=expires_at,
+        )
+    )
+
+
+def _free_slots(connection: Connection, account: str) -> int:
+    """Count under the account's row lock, so that two workers cannot both take the last slot."""
+    cap = connection.scalar(
+        select(accounts.c.jobs_in_flight).where(accounts.c.account == account).with_for_update()
+    )
+    used = connection.scalar(
+        select(func.count()).where(chunks.c.account == account, chunks.c.state.in_(IN_FLIGHT))
+    )
+    return int(cap or 0) - int(used or 0)
+
+
+def _this(run_id: str, seq: int) -> Any:
+    return and_(chunks.c.run_id == run_id, chunks.c.seq == seq)
+
+
+def _payload(run_id: str, seq: int) -> Any:
+    return and_(payloads.c.run_id == run_id, payloads.c.seq == seq)
+
+
+def _run_is(run_id: str, state: RunState) -> Any:
+    return exists().where(runs.c.run_id == run_id, runs.c.state == state)

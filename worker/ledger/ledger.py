@@ -1,0 +1,87 @@
+"""The door to the ledger."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select
+
+from worker.ledger.chunks import Chunks
+from worker.ledger.database import Clock, Database, open_database
+from worker.ledger.outcomes import Outcomes
+from worker.ledger.planning import Planning
+from worker.ledger.polling import Polling
+from worker.ledger.recovery import Recovery
+from worker.ledger.runs import Runs
+from worker.ledger.schema import meta
+from worker.ledger.views import Views
+from worker.times import Times
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The record of truth, by subject. Safe to use from many threads and processes.
+
+    Attributes:
+        database: the connection pool behind it all.
+        runs: start, plan, pause, resume, stop, close a run.
+        planning: spool rejected rows and chunks.
+        chunks: claim, give back, submit a chunk.
+        polling: who looks at which job when.
+        outcomes: end a chunk.
+        recovery: find what stands still; locks and living workers.
+        views: what people ask.
+    """
+
+    database: Database
+    runs: Runs
+    planning: Planning
+    chunks: Chunks
+    polling: Polling
+    outcomes: Outcomes
+    recovery: Recovery
+    views: Views
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+
+def open_ledger(url: str, times: Times | None = None, clock: Clock = time.time) -> Ledger:
+    """Open the ledger at a SQLAlchemy URL, making or migrating its tables as needed.
+
+    Raises:
+        UsageError: the URL is malformed or of a database that is not supported.
+        LedgerError: the database cannot be reached or written.
+    """
+    times = times or Times()
+    database = open_database(url, clock)
+    hash_key = _hash_key(database)
+    runs = Runs(database, times)
+    outcomes = Outcomes(database, hash_key)
+    return Ledger(
+        database=database,
+        runs=runs,
+        planning=Planning(database, runs),
+        chunks=Chunks(database, times, hash_key),
+        polling=Polling(database, times),
+        outcomes=outcomes,
+        recovery=Recovery(database, times, outcomes),
+        views=Views(database),
+    )
+
+
+def _hash_key(database: Database) -> bytes:
+    """Return the key of all hashes of people's keys: random, made once with the ledger."""
+    query = select(meta.c.value).where(meta.c.name == "hash_key")
+    with database.read() as connection:
+        found = connection.scalar(query)
+    if found is None:
+        with database.write() as connection:
+            found = connection.scalar(query)
+            if found is None:
+                found = secrets.token_bytes(32)
+                connection.execute(insert(meta).values(name="hash_key", value=found))
+    return bytes(found)

@@ -1,0 +1,105 @@
+"""Spooling: how the rows of a run get into the ledger, in short transactions, before any leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert
+
+from worker.ledger.chunks import store_profiles
+from worker.ledger.database import Database
+from worker.ledger.events import record
+from worker.ledger.outcomes import KEEP_FAILED_SECONDS
+from worker.ledger.records import Run
+from worker.ledger.runs import Runs
+from worker.ledger.schema import chunks, outcomes, payloads, runs
+from worker.ledger.states import ChunkState, RunState
+from worker.profile import Profile, RejectedRow
+
+
+class Planning:
+    """The planner's pen. Every write holds the planner's fence, so that only one planner writes.
+
+    Args:
+        database: where the ledger lies.
+        table: the runs, for the planner's lease.
+    """
+
+    def __init__(self, database: Database, table: Runs) -> None:
+        self._db = database
+        self._runs = table
+
+    def clear(self, run: Run) -> None:
+        """Remove what an earlier planner of this run left behind; none of it was ever sent."""
+        with self._db.write() as connection:
+            self._runs.hold_plan(connection, run.run_id, run.plan_fence, rows_read=0, unchanged=0)
+            for table in (payloads, outcomes, chunks):
+                connection.execute(delete(table).where(table.c.run_id == run.run_id))
+
+    def add_rejected(self, run: Run, batch: int, rejected: Sequence[RejectedRow]) -> None:
+        """Record rows that are not sent, with the identities that `failures` will name.
+
+        Args:
+            run: the run being planned.
+            batch: 1, 2, …: numbers this batch of kept rows within the run.
+            rejected: the rows.
+        """
+        with self._db.write() as connection:
+            self._runs.hold_plan(
+                connection, run.run_id, run.plan_fence, rows_read=runs.c.rows_read + len(rejected)
+            )
+            connection.execute(
+                insert(outcomes),
+                [
+                    {
+                        "run_id": run.run_id,
+                        "row": row.row,
+                        "kind": row.kind,
+                        "code": row.code,
+                        "detail": row.detail,
+                    }
+                    for row in rejected
+                ],
+            )
+            kept = [Profile(row.row, _identity(row)) for row in rejected]
+            expires_at = self._db.now(connection) + KEEP_FAILED_SECONDS
+            store_profiles(connection, run.run_id, -batch, kept, expires_at)
+
+    def add_chunks(self, run: Run, first_seq: int, group: Sequence[Sequence[Profile]]) -> None:
+        """Spool chunks numbered from `first_seq` on."""
+        with self._db.write() as connection:
+            self._runs.hold_plan(
+                connection,
+                run.run_id,
+                run.plan_fence,
+                rows_read=runs.c.rows_read + sum(len(profiles) for profiles in group),
+            )
+            for seq, profiles in enumerate(group, start=first_seq):
+                connection.execute(
+                    insert(chunks).values(
+                        run_id=run.run_id,
+                        seq=seq,
+                        account=run.target.account,
+                        state=ChunkState.PLANNED,
+                        rows=len(profiles),
+                    )
+                )
+                store_profiles(connection, run.run_id, seq, profiles)
+
+    def complete(self, run: Run, unchanged: int = 0) -> None:
+        """Everything is spooled: the run may send."""
+        with self._db.write() as connection:
+            self._runs.hold_plan(
+                connection,
+                run.run_id,
+                run.plan_fence,
+                rows_read=runs.c.rows_read + unchanged,
+                unchanged=unchanged,
+                spool_complete=True,
+                state=RunState.SENDING,
+            )
+            record(connection, self._db, "run_spooled", run.run_id)
+
+
+def _identity(row: RejectedRow) -> dict[str, str | None]:
+    return {"external_id": row.external_id, "email": row.email}

@@ -1,0 +1,171 @@
+"""The timetable of polling: `poll_at`, and nothing else, says who looks at which job when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select, tuple_, update
+
+from worker.errors import Superseded
+from worker.ledger.database import Database
+from worker.ledger.events import record
+from worker.ledger.records import Account, DueChunk, Limits
+from worker.ledger.runs import load_target
+from worker.ledger.schema import accounts, chunks, runs
+from worker.ledger.states import ChunkState
+from worker.times import Times
+
+MOST_JOBS_A_LOOK = 100
+"""Job ids in one show_many; users/show_many takes 100, for jobs Zendesk documents no number."""
+
+
+class Polling:
+    """Who looks at which job, and when next.
+
+    Args:
+        database: where the ledger lies.
+        times: leases and the like.
+    """
+
+    def __init__(self, database: Database, times: Times) -> None:
+        self._db = database
+        self._times = times
+
+    def account_of(self, run_id: str, seq: int) -> tuple[str, float | None] | None:
+        """Return the account of a polling chunk and the seconds until its look, or None."""
+        with self._db.read() as connection:
+            row = connection.execute(
+                select(chunks.c.account, chunks.c.state, chunks.c.poll_at).where(
+                    chunks.c.run_id == run_id, chunks.c.seq == seq
+                )
+            ).one_or_none()
+            if row is None:
+                return None
+            polling = row.state == ChunkState.POLLING
+            return row.account, (row.poll_at - self._db.now(connection) if polling else None)
+
+    def take_due(self, account: str) -> list[DueChunk]:
+        """Take all chunks of the account that are due, and those worth a look by the way.
+
+        One conditional UPDATE moves `poll_at` ahead: that is the lease. When nothing is due,
+        nothing is taken: another poller was here.
+        """
+        with self._db.write() as connection:
+            now = self._db.now(connection)
+            polling = (chunks.c.account == account, chunks.c.state == ChunkState.POLLING)
+            due = connection.scalar(
+                select(chunks.c.seq).where(*polling, chunks.c.poll_at <= now).limit(1)
+            )
+            if due is None:
+                return []
+            worth = or_(chunks.c.poll_at <= now, chunks.c.ready_at <= now)
+            first = (
+                select(chunks.c.run_id, chunks.c.seq)
+                .where(*polling, worth)
+                .order_by(chunks.c.poll_at)
+                .limit(MOST_JOBS_A_LOOK)
+            )
+            lease = now + self._times.poll_lease
+            taken = connection.execute(
+                update(chunks)
+                .where(*polling, worth, tuple_(chunks.c.run_id, chunks.c.seq).in_(first))
+                .values(
+                    poll_at=lease,
+                    ready_at=lease,
+                    wake_at=lease,
+                    looks=chunks.c.looks + 1,
+                )
+                .returning(chunks)
+            ).all()
+            return self._due(connection, taken)
+
+    def _due(self, connection: Connection, taken: Any) -> list[DueChunk]:
+        run_ids = {row.run_id for row in taken}
+        connection.execute(
+            update(runs).where(runs.c.run_id.in_(run_ids)).values(polls=runs.c.polls + 1)
+        )
+        targets = {
+            row.run_id: load_target(row.target)
+            for row in connection.execute(
+                select(runs.c.run_id, runs.c.target).where(runs.c.run_id.in_(run_ids))
+            )
+        }
+        return [
+            DueChunk(
+                run_id=row.run_id,
+                seq=row.seq,
+                fence=row.fence,
+                attempt=row.attempt,
+                spent=row.spent,
+                job_id=row.job_id,
+                submitted_at=row.submitted_at,
+                looks=row.looks,
+                rows=row.rows,
+                target=targets[row.run_id],
+            )
+            for row in sorted(taken, key=lambda row: (row.submitted_at, row.run_id, row.seq))
+        ]
+
+    def look_again(self, due: DueChunk, seconds: float) -> None:
+        """The job is still running (or the look failed): look again in a while."""
+        with self._db.write() as connection:
+            at = self._db.now(connection) + seconds
+            self._move(connection, due, poll_at=at, ready_at=at, wake_at=at + self._times.overdue)
+
+    def lost(self, due: DueChunk, seconds: float, why: str) -> None:
+        """The job is gone or its results match nothing: settle, then send the chunk again."""
+        with self._db.write() as connection:
+            not_before = self._db.now(connection) + seconds
+            self._move(
+                connection,
+                due,
+                state=ChunkState.AMBIGUOUS,
+                why=why,
+                spent=chunks.c.spent + 1,
+                not_before=not_before,
+                poll_at=None,
+                wake_at=not_before + self._times.overdue,
+            )
+            record(connection, self._db, "chunk_unclear", due.run_id, due.seq, why=why)
+
+    def _move(self, connection: Connection, due: DueChunk, **values: Any) -> None:
+        changed = connection.execute(
+            update(chunks)
+            .where(
+                chunks.c.run_id == due.run_id,
+                chunks.c.seq == due.seq,
+                chunks.c.state == ChunkState.POLLING,
+                chunks.c.fence == due.fence,
+            )
+            .values(**values)
+        ).rowcount
+        if changed != 1:
+            raise Superseded(f"chunk {due.seq} of {due.run_id} has moved on without this poller")
+
+    # --- what is known of an account ----------------------------------------------------------
+
+    def account(self, account: str) -> Account:
+        """Return an account's limits and what was learned of it."""
+        with self._db.read() as connection:
+            row = connection.execute(select(accounts).where(accounts.c.account == account)).one()
+        limits = Limits(row.users_per_second, row.requests_per_minute, row.jobs_in_flight)
+        return Account(account, limits, row.job_seconds)
+
+    def learn(self, account: str, job_seconds: float) -> None:
+        """Remember how long a full chunk's job takes."""
+        with self._db.write() as connection:
+            connection.execute(
+                update(accounts)
+                .where(accounts.c.account == account)
+                .values(job_seconds=job_seconds)
+            )
+
+    def next_look(self, account: str) -> float | None:
+        """Return the seconds until the account's next look, or None when no job is running."""
+        with self._db.read() as connection:
+            at = connection.scalar(
+                select(func.min(chunks.c.poll_at)).where(
+                    chunks.c.account == account, chunks.c.state == ChunkState.POLLING
+                )
+            )
+            return None if at is None else max(0.0, at - self._db.now(connection))

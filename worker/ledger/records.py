@@ -1,0 +1,193 @@
+"""What goes into the ledger and comes out of it, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.ledger.states import ChunkState, RunState
+from worker.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a run delivers: everything a worker needs to know of a destination.
+
+    Attributes:
+        destination: its name in the catalog.
+        account: the Zendesk host; limits belong to it.
+        url: scheme and host of the API.
+        credential: the name of a credential; never the credential itself.
+    """
+
+    destination: str
+    account: str
+    url: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The budgets of one account: the smallest of all destinations that point at it."""
+
+    users_per_second: int
+    requests_per_minute: int
+    jobs_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as the ledger knows it.
+
+    Attributes:
+        limits: its budgets.
+        job_seconds: learned duration of a full chunk's job, or None before the first.
+    """
+
+    account: str
+    limits: Limits
+    job_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What `start` asks the ledger to record."""
+
+    run_id: str
+    orchestration: str
+    key: str
+    target: Target
+    limits: Limits
+    options: Mapping[str, Any]
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as recorded, without its sums.
+
+    Attributes:
+        options: what `start` was asked for (sample, …), JSON values.
+        plan_fence: raised whenever planning is taken up; a planner overtaken may not write.
+    """
+
+    run_id: str
+    orchestration: str
+    key: str
+    state: RunState
+    target: Target
+    options: Mapping[str, Any]
+    principal: str
+    parent_run: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    plan_fence: int
+    rows_read: int
+    unchanged: int
+    spool_complete: bool
+    ends_as: RunState | None
+    error: Mapping[str, str] | None
+    polls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chunk in a worker's hands.
+
+    Attributes:
+        fence: every later write of this worker must name it.
+        attempt: POSTs so far that may have left.
+        spent: attempts that ended unclear; too many end in `unconfirmed`.
+    """
+
+    run_id: str
+    seq: int
+    fence: int
+    attempt: int
+    spent: int
+    orchestration: str
+    target: Target
+    profiles: tuple[Profile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DueChunk:
+    """A chunk whose job is to be looked at now; `poll_at` was moved ahead as a lease."""
+
+    run_id: str
+    seq: int
+    fence: int
+    attempt: int
+    spent: int
+    job_id: str
+    submitted_at: float
+    looks: int
+    rows: int
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class RowSums:
+    """What became of the rows of a run; always derived, never counted up."""
+
+    read: int = 0
+    created: int = 0
+    updated: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unconfirmed: int = 0
+    pending: int = 0
+
+    @property
+    def agree(self) -> bool:
+        """Whether every row read has exactly one outcome or is still pending."""
+        parts = self.created + self.updated + self.failed + self.skipped + self.unconfirmed
+        return self.read == parts + self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run with its sums: what `show` shows.
+
+    Attributes:
+        chunks: how many chunks are in each state.
+        waits: what the waiting chunks wait for, with how many wait for it.
+        posts: POSTs that may have left.
+        reasons: (outcome kind, code) -> rows.
+    """
+
+    run: Run
+    rows: RowSums
+    chunks: Mapping[ChunkState, int]
+    waits: Mapping[str, int]
+    posts: int
+    reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutcome:
+    """A row that was not delivered, as `failures` lists it.
+
+    Attributes:
+        external_id: None once the kept rows are gone.
+        email: likewise.
+    """
+
+    row: int
+    external_id: str | None
+    email: str | None
+    kind: str
+    code: str
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run; never with customer data."""
+
+    at: float
+    kind: str
+    seq: int | None
+    data: Mapping[str, Any]

@@ -1,0 +1,351 @@
+"""The transitions of a run, each one conditional UPDATE, and the questions asked about runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.errors import DeskfeedError, Superseded, UsageError
+from worker.ledger.database import Database
+from worker.ledger.events import record
+from worker.ledger.records import Limits, NewRun, Run, Target
+from worker.ledger.schema import accounts, chunks, runs
+from worker.ledger.states import CHUNK_ENDED, RunState
+from worker.ledger.sums import row_sums
+from worker.times import Times
+
+
+class Runs:
+    """Every way a run changes.
+
+    Args:
+        database: where the ledger lies.
+        times: leases and the like.
+    """
+
+    def __init__(self, database: Database, times: Times) -> None:
+        self._db = database
+        self._times = times
+
+    def start(self, new: NewRun) -> tuple[Run, bool]:
+        """Record a run; return it and whether it is new. The same key again is the same run.
+
+        Raises:
+            UsageError: another run of this orchestration is still active.
+        """
+        try:
+            with self._db.write() as connection:
+                found = self._by_key(connection, new)
+                if found is not None:
+                    return found, False
+                self._refuse_second(connection, new)
+                _set_limits(connection, new.target.account, new.limits)
+                connection.execute(insert(runs).values(**self._values(connection, new)))
+                record(
+                    connection, self._db, "run_created", new.run_id, orchestration=new.orchestration
+                )
+                return as_run(_row(connection, new.run_id)), True
+        except IntegrityError:  # pragma: no cover - two databases' transactions met; ask again
+            return self.start(new)
+
+    def _by_key(self, connection: Connection, new: NewRun) -> Run | None:
+        row = connection.execute(
+            select(runs).where(runs.c.orchestration == new.orchestration, runs.c.key == new.key)
+        ).one_or_none()
+        return None if row is None else as_run(row)
+
+    def _refuse_second(self, connection: Connection, new: NewRun) -> None:
+        active = connection.scalar(select(runs.c.run_id).where(runs.c.active == new.orchestration))
+        if active is not None:
+            raise UsageError(
+                f"{new.orchestration} is already being run as {active}",
+                code="already_active",
+                resolution=f"Wait for it or look at it: deskfeed show {active}",
+            )
+
+    def _values(self, connection: Connection, new: NewRun) -> dict[str, Any]:
+        now = self._db.now(connection)
+        return {
+            "run_id": new.run_id,
+            "orchestration": new.orchestration,
+            "key": new.key,
+            "active": new.orchestration,
+            "state": RunState.PLANNED,
+            "destination": new.target.destination,
+            "account": new.target.account,
+            "target": _dump_target(new.target),
+            "options": orjson.dumps(dict(new.options)).decode(),
+            "principal": new.principal,
+            "created_at": now,
+            "wake_at": now + self._times.overdue,
+        }
+
+    def get(self, run_id: str) -> Run | None:
+        """Return a run, or None."""
+        with self._db.read() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
+        return None if row is None else as_run(row)
+
+    def newest(self, limit: int = 20) -> list[Run]:
+        """Return the newest runs, newest first."""
+        with self._db.read() as connection:
+            rows = connection.execute(
+                select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
+            ).all()
+        return [as_run(row) for row in rows]
+
+    def matching(self, prefix: str) -> list[str]:
+        """Return the ids that begin with a prefix, newest first; at most ten."""
+        with self._db.read() as connection:
+            query = select(runs.c.run_id).where(runs.c.run_id.startswith(prefix, autoescape=True))
+            return list(connection.scalars(query.order_by(runs.c.created_at.desc()).limit(10)))
+
+    # --- planning ---------------------------------------------------------------------------
+
+    def claim_plan(self, run_id: str) -> Run | None:
+        """Take up the planning of a run, or return None if there is nothing to plan.
+
+        A planning whose lease expired is taken over; `Spool.clear` then removes what it left.
+        """
+        with self._db.write() as connection:
+            now = self._db.now(connection)
+            free = or_(
+                runs.c.state == RunState.PLANNED,
+                (runs.c.state == RunState.PLANNING) & (runs.c.wake_at <= now),
+            )
+            changed = connection.execute(
+                update(runs)
+                .where(runs.c.run_id == run_id, free)
+                .values(
+                    state=RunState.PLANNING,
+                    plan_fence=runs.c.plan_fence + 1,
+                    started_at=func.coalesce(runs.c.started_at, now),
+                    wake_at=now + self._times.lease,
+                )
+            ).rowcount
+            return as_run(_row(connection, run_id)) if changed == 1 else None
+
+    def renew_plan(self, run_id: str, fence: int) -> None:
+        """Say that planning is alive.
+
+        Raises:
+            Superseded: the planning was taken over, or the run was stopped.
+        """
+        with self._db.write() as connection:
+            self.hold_plan(connection, run_id, fence)
+
+    def hold_plan(self, connection: Connection, run_id: str, fence: int, **values: Any) -> None:
+        """Within a transaction: renew the planner's lease and write its progress."""
+        _changed_one(
+            connection.execute(
+                update(runs)
+                .where(
+                    runs.c.run_id == run_id,
+                    runs.c.state == RunState.PLANNING,
+                    runs.c.plan_fence == fence,
+                )
+                .values(wake_at=self._db.now(connection) + self._times.lease, **values)
+            ).rowcount,
+            f"planning of {run_id}",
+        )
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def fail(self, run_id: str, error: DeskfeedError) -> bool:
+        """End a run that has sent nothing; its spooled chunks are cancelled by the caller's stop.
+
+        Returns whether this call did it.
+        """
+        return self.stop(run_id, ends_as=RunState.FAILED, error=error)
+
+    def stop(
+        self,
+        run_id: str,
+        *,
+        ends_as: RunState = RunState.STOPPED,
+        error: DeskfeedError | None = None,
+    ) -> bool:
+        """Let nothing new out. Jobs in flight are polled to the end; the rest becomes cancelled.
+
+        The run is `stopping` until `Chunks.cancel_some` and the pollers have ended every chunk,
+        then `close` gives it the state `ends_as`. Returns whether this call did it.
+        """
+        active = (RunState.PLANNED, RunState.PLANNING, RunState.SENDING, RunState.PAUSED)
+        with self._db.write() as connection:
+            values = _error_values(error)
+            changed = connection.execute(
+                update(runs)
+                .where(runs.c.run_id == run_id, runs.c.state.in_(active))
+                .values(
+                    state=RunState.STOPPING,
+                    ends_as=ends_as,
+                    plan_fence=runs.c.plan_fence + 1,
+                    started_at=func.coalesce(runs.c.started_at, self._db.now(connection)),
+                    wake_at=self._db.now(connection),
+                    **values,
+                )
+            ).rowcount
+            if changed:
+                record(
+                    connection, self._db, "run_stopping", run_id, ends_as=ends_as, **_code(error)
+                )
+            return changed == 1
+
+    def pause(self, run_id: str, error: DeskfeedError | None = None) -> bool:
+        """Let nothing new out until `resume`; returns whether this call did it."""
+        with self._db.write() as connection:
+            changed = connection.execute(
+                update(runs)
+                .where(runs.c.run_id == run_id, runs.c.state == RunState.SENDING)
+                .values(state=RunState.PAUSED, **_error_values(error))
+            ).rowcount
+            if changed:
+                record(connection, self._db, "run_paused", run_id, **_code(error))
+            return changed == 1
+
+    def pause_destination(self, destination: str, error: DeskfeedError) -> list[str]:
+        """Pause every run that is sending to a destination; returns their ids."""
+        with self._db.read() as connection:
+            ids = connection.scalars(
+                select(runs.c.run_id).where(
+                    runs.c.destination == destination, runs.c.state == RunState.SENDING
+                )
+            ).all()
+        return [run_id for run_id in ids if self.pause(run_id, error)]
+
+    def resume(self, run_id: str) -> bool:
+        """Let a paused run go on with the same snapshot; returns whether this call did it."""
+        with self._db.write() as connection:
+            changed = connection.execute(
+                update(runs)
+                .where(runs.c.run_id == run_id, runs.c.state == RunState.PAUSED)
+                .values(state=RunState.SENDING, **_error_values(None))
+            ).rowcount
+            if changed:
+                record(connection, self._db, "run_resumed", run_id)
+            return changed == 1
+
+    def close(self, run_id: str) -> RunState | None:
+        """End a run whose chunks have all ended; returns its final state if this call ended it.
+
+        The sums must agree, else the state is `inconsistent`: never success without proof.
+        """
+        with self._db.write() as connection:
+            row = connection.execute(
+                select(runs).where(runs.c.run_id == run_id).with_for_update()
+            ).one_or_none()
+            if row is None or not _may_end(connection, row):
+                return None
+            final = _final_state(connection, row)
+            now = self._db.now(connection)
+            connection.execute(
+                update(runs)
+                .where(runs.c.run_id == run_id)
+                .values(state=final, active=None, ended_at=now, wake_at=None)
+            )
+            record(connection, self._db, "run_ended", run_id, state=final)
+            return final
+
+
+def _may_end(connection: Connection, row: Row[Any]) -> bool:
+    ready = row.state == RunState.STOPPING or (row.state == RunState.SENDING and row.spool_complete)
+    if not ready:
+        return False
+    open_chunk = connection.scalar(
+        select(chunks.c.seq)
+        .where(chunks.c.run_id == row.run_id, chunks.c.state.not_in(CHUNK_ENDED))
+        .limit(1)
+    )
+    return open_chunk is None
+
+
+def _final_state(connection: Connection, row: Row[Any]) -> RunState:
+    sums = row_sums(connection, row.run_id, row.rows_read, row.unchanged)
+    if not sums.agree or sums.pending:
+        return RunState.INCONSISTENT
+    if row.ends_as is not None:
+        return RunState(row.ends_as)
+    if sums.failed or sums.unconfirmed:
+        return RunState.FINISHED_WITH_FAILURES
+    return RunState.SUCCEEDED
+
+
+def _set_limits(connection: Connection, account: str, limits: Limits) -> None:
+    values = {
+        "users_per_second": limits.users_per_second,
+        "requests_per_minute": limits.requests_per_minute,
+        "jobs_in_flight": limits.jobs_in_flight,
+    }
+    changed = connection.execute(
+        update(accounts).where(accounts.c.account == account).values(**values)
+    ).rowcount
+    if changed == 0:
+        connection.execute(insert(accounts).values(account=account, **values))
+
+
+def _row(connection: Connection, run_id: str) -> Row[Any]:
+    return connection.execute(select(runs).where(runs.c.run_id == run_id)).one()
+
+
+def _changed_one(rowcount: int, what: str) -> None:
+    if rowcount != 1:
+        raise Superseded(f"{what} has been taken over or has ended")
+
+
+def _error_values(error: DeskfeedError | None) -> dict[str, str | None]:
+    return {
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+        "error_resolution": error.resolution if error else None,
+    }
+
+
+def _code(error: DeskfeedError | None) -> dict[str, Any]:
+    return {"code": error.code} if error else {}
+
+
+def _dump_target(target: Target) -> str:
+    return orjson.dumps(target).decode()
+
+
+def load_target(text: str) -> Target:
+    """Return the target that a run's row holds as JSON."""
+    return Target(**orjson.loads(text))
+
+
+def as_run(row: Row[Any]) -> Run:
+    """Return the run that a row of `runs` holds."""
+    return Run(
+        run_id=row.run_id,
+        orchestration=row.orchestration,
+        key=row.key,
+        state=RunState(row.state),
+        target=load_target(row.target),
+        options=orjson.loads(row.options),
+        principal=row.principal,
+        parent_run=row.parent_run,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        plan_fence=row.plan_fence,
+        rows_read=row.rows_read,
+        unchanged=row.unchanged,
+        spool_complete=row.spool_complete,
+        ends_as=RunState(row.ends_as) if row.ends_as else None,
+        error=_error(row),
+        polls=row.polls,
+    )
+
+
+def _error(row: Row[Any]) -> Mapping[str, str] | None:
+    if row.error_code is None:
+        return None
+    return {
+        "code": row.error_code,
+        "message": row.error_message or "",
+        "resolution": row.error_resolution or "",
+    }

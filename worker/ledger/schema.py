@@ -1,0 +1,181 @@
+"""The ledger's tables, portable between SQLite and PostgreSQL.
+
+Times are seconds since the epoch (float) by the ledger's clock: the database server's on
+PostgreSQL, this host's on SQLite, where there is only one host. Migrations live in `migrations/`;
+`HEAD` names the newest, and a test holds tables and migrations against each other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+HEAD = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements INTEGER only
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", String(255), primary_key=True),
+    Column("users_per_second", Integer, nullable=False),
+    Column("requests_per_minute", Integer, nullable=False),
+    Column("jobs_in_flight", Integer, nullable=False),
+    Column("job_seconds", Float),  # learned: how long a job of a full chunk takes
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(40), primary_key=True),
+    Column("orchestration", String(128), nullable=False),
+    Column("key", String(255), nullable=False),  # the same key again is the same run
+    Column("active", String(128), unique=True),  # orchestration while active, else NULL
+    Column("state", String(24), nullable=False),
+    Column("destination", String(128), nullable=False),
+    Column("account", String(255), nullable=False),
+    Column("target", Text, nullable=False),  # JSON of Target
+    Column("options", Text, nullable=False),  # JSON: what start was asked for
+    Column("principal", String(128), nullable=False),
+    Column("parent_run", String(40)),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("wake_at", Float),  # the sweeper looks after a planned or planning run from then on
+    Column("plan_fence", Integer, nullable=False, default=0),
+    Column("rows_read", BigInteger, nullable=False, default=0),
+    Column("unchanged", BigInteger, nullable=False, default=0),
+    Column("spool_complete", Boolean, nullable=False, default=False),
+    Column("ends_as", String(24)),  # while stopping: the state it will end with
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("error_resolution", Text),
+    Column("polls", Integer, nullable=False, default=0),
+    UniqueConstraint("orchestration", "key"),
+    Index(None, "state", "wake_at"),
+    Index(None, "created_at"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.run_id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("parent_seq", Integer),
+    Column("account", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("fence", Integer, nullable=False, default=0),  # raised at each claim
+    Column("attempt", Integer, nullable=False, default=0),  # POSTs that may have left
+    Column("spent", Integer, nullable=False, default=0),  # attempts that ended unclear
+    Column("expiries", Integer, nullable=False, default=0),  # claims in a row that expired
+    Column("owner", String(128)),
+    Column("not_before", Float),
+    Column("wake_at", Float),  # whatever was to happen by then is taken for lost
+    Column("why", String(64)),  # what a waiting chunk waits for
+    Column("job_id", String(64)),
+    Column("submitted_at", Float),
+    Column("poll_at", Float),  # the only timetable of polling: somebody must look by then
+    Column("ready_at", Float),  # a look from then on makes sense, if somebody looks anyway
+    Column("looks", Integer, nullable=False, default=0),
+    Column("ended_at", Float),
+    Column("rows", Integer, nullable=False),
+    Column("created", Integer, nullable=False, default=0),
+    Column("updated", Integer, nullable=False, default=0),
+    Column("results", LargeBinary),  # compact vector of (row, created|updated, Zendesk id)
+    Index(None, "run_id", "state"),
+    Index(None, "state", "wake_at"),
+    Index(None, "account", "state", "poll_at"),
+)
+
+payloads = Table(
+    "payloads",
+    metadata,
+    # seq > 0: the chunk's profiles. seq < 0: a batch of rows refused by planning.
+    Column("run_id", String(40), ForeignKey("runs.run_id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("codec", String(16), nullable=False),
+    Column("blob", LargeBinary, nullable=False),
+    Column("expires_at", Float),  # NULL while still to be sent
+    Index(None, "expires_at"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.run_id"), primary_key=True),
+    Column("row", BigInteger, primary_key=True),
+    Column("seq", Integer),  # NULL: refused by planning, never in a chunk
+    Column("kind", String(16), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("detail", Text),
+    Column("zendesk_id", BigInteger),
+    Index(None, "run_id", "kind", "code"),
+    Index(None, "run_id", "seq"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", _id, primary_key=True, autoincrement=True),
+    Column("run_id", String(40)),
+    Column("seq", Integer),
+    Column("at", Float, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("data", Text, nullable=False),  # JSON; never customer data
+    Index(None, "run_id", "kind"),
+)
+
+delivered = Table(
+    "delivered",
+    metadata,
+    Column("account", String(255), primary_key=True),
+    Column("orchestration", String(128), primary_key=True),
+    Column("key_hash", LargeBinary, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", String(128), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)

@@ -1,0 +1,151 @@
+"""What people ask the ledger: a run with its sums, the rows not delivered, the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+from sqlalchemy import Connection, func, select
+
+from worker.ledger import spool
+from worker.ledger.chunks import load_profiles
+from worker.ledger.database import Database
+from worker.ledger.records import Event, RowOutcome, RunView
+from worker.ledger.runs import as_run
+from worker.ledger.schema import chunks, events, outcomes, payloads, runs
+from worker.ledger.states import ChunkState
+from worker.ledger.sums import row_sums
+from worker.profile import OutcomeKind
+
+NOT_DELIVERED = (OutcomeKind.FAILED, OutcomeKind.UNCONFIRMED, OutcomeKind.SKIPPED)
+
+
+class Views:
+    """Questions that change nothing.
+
+    Args:
+        database: where the ledger lies.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def run(self, run_id: str) -> RunView | None:
+        """Return a run with its sums at one moment, or None."""
+        with self._db.read() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
+            if row is None:
+                return None
+            states = connection.execute(
+                select(
+                    chunks.c.state,
+                    func.count().label("n"),
+                    func.coalesce(func.sum(chunks.c.attempt), 0).label("posts"),
+                )
+                .where(chunks.c.run_id == run_id)
+                .group_by(chunks.c.state)
+            ).all()
+            return RunView(
+                run=as_run(row),
+                rows=row_sums(connection, run_id, row.rows_read, row.unchanged),
+                chunks={ChunkState(s.state): s.n for s in states},
+                waits=_waits(connection, run_id),
+                posts=int(sum(s.posts for s in states)),
+                reasons=_reasons(connection, run_id),
+            )
+
+    def not_delivered(
+        self, run_id: str, kinds: tuple[OutcomeKind, ...] = NOT_DELIVERED
+    ) -> Iterator[RowOutcome]:
+        """Yield the rows that were not delivered, in the order of the result.
+
+        Identities come from the kept rows, and are None once those are gone.
+        """
+        with self._db.read() as connection:
+            people = _Kept(connection, run_id)
+            rows = connection.execute(
+                select(outcomes)
+                .where(outcomes.c.run_id == run_id, outcomes.c.kind.in_(kinds))
+                .order_by(outcomes.c.row)
+            )
+            for row in rows:
+                external_id, email = people.identity(row.row, row.seq)
+                yield RowOutcome(row.row, external_id, email, row.kind, row.code, row.detail)
+
+    def delivered(self, run_id: str) -> Iterator[tuple[int, OutcomeKind, int | None]]:
+        """Yield (row, created or updated, Zendesk id) of the delivered rows, chunk by chunk."""
+        with self._db.read() as connection:
+            blobs = connection.scalars(
+                select(chunks.c.results).where(chunks.c.run_id == run_id).order_by(chunks.c.seq)
+            )
+            for blob in blobs:
+                yield from spool.decode_results(blob)
+
+    def events(self, run_id: str, kind: str | None = None) -> list[Event]:
+        """Return what happened to a run, in order."""
+        query = select(events).where(events.c.run_id == run_id).order_by(events.c.id)
+        if kind is not None:
+            query = query.where(events.c.kind == kind)
+        with self._db.read() as connection:
+            return [
+                Event(row.at, row.kind, row.seq, orjson.loads(row.data))
+                for row in connection.execute(query)
+            ]
+
+
+class _Kept:
+    """The kept rows of a run, loaded batch by batch as they are asked for."""
+
+    def __init__(self, connection: Connection, run_id: str) -> None:
+        self._connection = connection
+        self._run_id = run_id
+        self._people: dict[int, tuple[str | None, str | None]] = {}
+        self._loaded: set[int] = set()
+
+    def identity(self, row: int, seq: int | None) -> tuple[str | None, str | None]:
+        if seq is None:
+            self._load_rejected()
+        elif seq not in self._loaded:
+            self._load(seq)
+        return self._people.get(row, (None, None))
+
+    def _load_rejected(self) -> None:
+        if 0 in self._loaded:
+            return
+        self._loaded.add(0)
+        batches = self._connection.scalars(
+            select(payloads.c.seq).where(payloads.c.run_id == self._run_id, payloads.c.seq < 0)
+        ).all()
+        for batch in batches:
+            self._load(batch)
+
+    def _load(self, seq: int) -> None:
+        self._loaded.add(seq)
+        known = self._connection.scalar(
+            select(payloads.c.seq).where(payloads.c.run_id == self._run_id, payloads.c.seq == seq)
+        )
+        if known is None:
+            return  # nothing of this chunk was kept, or the time of keeping is over
+        for profile in load_profiles(self._connection, self._run_id, seq):
+            self._people[profile.row] = (profile.external_id, profile.email)
+
+
+def _waits(connection: Connection, run_id: str) -> dict[str, int]:
+    rows = connection.execute(
+        select(chunks.c.why, func.count().label("n"))
+        .where(
+            chunks.c.run_id == run_id,
+            chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+        )
+        .group_by(chunks.c.why)
+    )
+    return {row.why or "unknown": row.n for row in rows}
+
+
+def _reasons(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:
+    rows = connection.execute(
+        select(outcomes.c.kind, outcomes.c.code, func.count().label("n"))
+        .where(outcomes.c.run_id == run_id)
+        .group_by(outcomes.c.kind, outcomes.c.code)
+    )
+    return {(row.kind, row.code): row.n for row in rows}
