@@ -45,6 +45,9 @@ EXPLANATIONS: dict[str, Explanation] = {
     "orchestration_not_found": Explanation(
         "No such orchestration", "See what the catalog holds: deskfeed check"
     ),
+    "destination_not_found": Explanation(
+        "No such destination", "See what the catalog holds: deskfeed check"
+    ),
     "run_not_found": Explanation("No such run", "See the runs there are: deskfeed runs"),
     "draft_query": Explanation(
         "The orchestration is a draft", "Set `status: active` in its file once it is ready."
@@ -57,6 +60,9 @@ EXPLANATIONS: dict[str, Explanation] = {
     "already_active": Explanation(
         "A run of this orchestration is still active",
         "Wait for it (deskfeed watch RUN) or stop it, then start again.",
+    ),
+    "wrong_state": Explanation(
+        "The run is not in a state for this", "See how it stands: deskfeed show RUN"
     ),
     "ledger_unavailable": Explanation(
         "The ledger cannot be opened",
@@ -125,6 +131,14 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The destination answers with a redirect",
         "Deskfeed never follows one with customer data. Check `subdomain:` (a renamed account "
         "redirects to its new name).",
+    ),
+    "unexpected_answer": Explanation(
+        "Zendesk answers in a way nobody expects",
+        "See the message and status.zendesk.com; once it is mended, resume the run.",
+    ),
+    "wrong_host": Explanation(
+        "A request would have gone to another host",
+        "Nothing was sent. Correct `subdomain:` or `base_url:` in the destination's file.",
     ),
     # --- one request ------------------------------------------------------------------------
     "rate_limited": Explanation(

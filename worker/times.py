@@ -31,6 +31,7 @@ class Times:
     poll_batch: float = 3.0  #: how long a poll may wait for more chunks to be asked about with it
     poll_again: float = 1.5  #: first pause after a look that found the job still running
     poll_longest: float = 30.0  #: longest pause between two looks
+    job_guess: float = 10.0  #: a full chunk's job before the first: recorded ones took 8 to 12 s
     job_deadline: float = 1800.0  #: a job that has not ended by then counts as lost
 
     def scaled(self, factor: float) -> Times:

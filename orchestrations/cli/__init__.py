@@ -1,0 +1,66 @@
+"""The `deskfeed` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from orchestrations.cli import catalog_verbs, run_verbs
+from orchestrations.cli.output import EXIT_USAGE, fail, print_json
+from worker.errors import DeskfeedError
+from worker.settings import settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.version_option(package_name="deskfeed")
+def deskfeed() -> None:
+    r"""Carry the rows of a query to Zendesk user records, and account for every row.
+
+    \b
+    First steps:
+      deskfeed up --sandbox            everything on this machine, against a local stand-in
+      deskfeed preview loyalty         what would be sent
+      deskfeed run loyalty --wait      send it, and watch
+      deskfeed failures last           every row that did not arrive, with its reason
+
+    Settings come from the environment (DESKFEED_…), `.env` and secret files: docs/settings.md.
+    """
+    from worker import logs
+
+    # A person reads this terminal: our own sentences, and of the log only what went wrong.
+    logs.configure("ERROR" if settings().log_level == "INFO" else settings().log_level)
+
+
+for _command in (
+    catalog_verbs.check,
+    catalog_verbs.preview,
+    catalog_verbs.destinations,
+    run_verbs.run,
+    run_verbs.watch,
+    run_verbs.runs_,
+    run_verbs.show,
+    run_verbs.failures,
+    run_verbs.pause,
+    run_verbs.resume,
+    run_verbs.stop,
+):
+    deskfeed.add_command(_command)
+
+
+def main() -> None:
+    """Run the command; errors of any kind end in a sentence, never in a traceback of ours."""
+    as_json = "--json" in sys.argv
+    try:
+        code = deskfeed(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        if as_json:
+            print_json({"ok": False, "error": {"code": "usage", "message": error.format_message()}})
+        else:
+            error.show()
+        sys.exit(EXIT_USAGE)
+    except DeskfeedError as error:
+        fail(error, as_json=as_json)

@@ -77,9 +77,9 @@ class Polling:
                 )
                 .returning(chunks)
             ).all()
-            return self._due(connection, taken)
+            return self._due(connection, taken, now)
 
-    def _due(self, connection: Connection, taken: Any) -> list[DueChunk]:
+    def _due(self, connection: Connection, taken: Any, now: float) -> list[DueChunk]:
         run_ids = {row.run_id for row in taken}
         connection.execute(
             update(runs).where(runs.c.run_id.in_(run_ids)).values(polls=runs.c.polls + 1)
@@ -98,7 +98,7 @@ class Polling:
                 attempt=row.attempt,
                 spent=row.spent,
                 job_id=row.job_id,
-                submitted_at=row.submitted_at,
+                age_seconds=now - row.submitted_at,
                 looks=row.looks,
                 rows=row.rows,
                 target=targets[row.run_id],
@@ -149,7 +149,8 @@ class Polling:
         with self._db.read() as connection:
             row = connection.execute(select(accounts).where(accounts.c.account == account)).one()
         limits = Limits(row.users_per_second, row.requests_per_minute, row.jobs_in_flight)
-        return Account(account, limits, row.job_seconds)
+        seconds = self._times.job_guess if row.job_seconds is None else row.job_seconds
+        return Account(account, limits, seconds)
 
     def learn(self, account: str, job_seconds: float) -> None:
         """Remember how long a full chunk's job takes."""

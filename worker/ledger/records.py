@@ -42,12 +42,12 @@ class Account:
 
     Attributes:
         limits: its budgets.
-        job_seconds: learned duration of a full chunk's job, or None before the first.
+        job_seconds: how long a full chunk's job takes: learned, or a guess before the first.
     """
 
     account: str
     limits: Limits
-    job_seconds: float | None
+    job_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class DueChunk:
-    """A chunk whose job is to be looked at now; `poll_at` was moved ahead as a lease."""
+    """A chunk whose job is to be looked at now; `poll_at` was moved ahead as a lease.
+
+    Attributes:
+        age_seconds: since the job was accepted.
+        looks: how often it was looked at, this time included.
+    """
 
     run_id: str
     seq: int
@@ -122,7 +127,7 @@ class DueChunk:
     attempt: int
     spent: int
     job_id: str
-    submitted_at: float
+    age_seconds: float
     looks: int
     rows: int
     target: Target

@@ -81,12 +81,16 @@ class Views:
             for blob in blobs:
                 yield from spool.decode_results(blob)
 
-    def events(self, run_id: str, kind: str | None = None) -> list[Event]:
-        """Return what happened to a run, in order."""
+    def events(
+        self, run_id: str, kind: str | None = None, last_seconds: float | None = None
+    ) -> list[Event]:
+        """Return what happened to a run, in order: all, of one kind, or of the last seconds."""
         query = select(events).where(events.c.run_id == run_id).order_by(events.c.id)
         if kind is not None:
             query = query.where(events.c.kind == kind)
         with self._db.read() as connection:
+            if last_seconds is not None:
+                query = query.where(events.c.at >= self._db.now(connection) - last_seconds)
             return [
                 Event(row.at, row.kind, row.seq, orjson.loads(row.data))
                 for row in connection.execute(query)

@@ -1,0 +1,5 @@
+"""`python -m orchestrations` is `deskfeed`."""
+
+from orchestrations.cli import main
+
+main()

@@ -1,0 +1,215 @@
+"""The verbs about the catalog: check, preview, destinations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+from rich.table import Table
+
+from orchestrations.cli import opened
+from orchestrations.cli.output import console, print_json, say_error, verb
+from worker.errors import DeskfeedError, UsageError
+from worker.settings import settings
+
+if TYPE_CHECKING:
+    from orchestrations.loader import Catalog
+    from orchestrations.spec import Orchestration
+
+
+@click.command("check")
+@click.argument("orchestration", required=False)
+@verb
+def check(orchestration: str | None, *, as_json: bool) -> None:
+    """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    catalog = opened.catalog()
+    names = [orchestration] if orchestration else sorted(catalog.orchestrations)
+    found = [_check_one(catalog, catalog.orchestration(name)) for name in names]
+    broken = [item for item in found if item["error"]]
+    if as_json:
+        print_json({"ok": not broken, "orchestrations": found})
+    else:
+        _say_checked(found)
+    if broken:
+        raise SystemExit(2)
+
+
+def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]:
+    from orchestrations.mapping import Mapper
+    from orchestrations.sources import open_source
+
+    answer: dict[str, Any] = {
+        "orchestration": orchestration.name,
+        "status": orchestration.status,
+        "destination": orchestration.destination,
+        "columns": [],
+        "warnings": [],
+        "error": None,
+    }
+    try:
+        source = catalog.sources[orchestration.source]
+        with (
+            TemporaryDirectory() as temp,
+            open_source(source, catalog.folder, temp=Path(temp)) as opened_source,
+        ):
+            result = opened_source.query(catalog.query(orchestration))
+            answer["columns"] = list(result.columns)
+            mapper = Mapper(result.columns, verified=orchestration.verified)
+            answer["warnings"] = list(mapper.warnings)
+    except DeskfeedError as error:
+        answer["error"] = error.as_dict()
+    return answer
+
+
+def _say_checked(found: list[dict[str, Any]]) -> None:
+    for item in found:
+        mark = "wrong" if item["error"] else item["status"]
+        click.echo(f"{item['orchestration']} -> {item['destination']}: {mark}")
+        for warning in item["warnings"]:
+            click.echo(f"  warning: {warning}")
+        if item["error"]:
+            say_error(
+                f"{item['orchestration']}: {item['error']['message']}", item["error"]["resolution"]
+            )
+    if not found:
+        click.echo("The catalog holds no orchestrations yet.")
+    elif not any(item["error"] for item in found):
+        click.echo("Every file is right, every query runs. Next: deskfeed preview ORCHESTRATION")
+
+
+@click.command("preview")
+@click.argument("orchestration")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="How many rows of the result.",
+)
+@verb
+def preview(orchestration: str, count: int, *, as_json: bool) -> None:
+    """Show the first rows of ORCHESTRATION as they would go to Zendesk; nothing is sent."""
+    catalog = opened.catalog()
+    rows, warnings = _preview(catalog, catalog.orchestration(orchestration), count)
+    if as_json:
+        print_json({"ok": True, "rows": rows, "warnings": warnings})
+        return
+    for row in rows:
+        if row["user"] is None:
+            click.echo(f"row {row['row']}: not sent: {row['code']}: {row['detail']}")
+        else:
+            text = orjson.dumps(row["user"], option=orjson.OPT_INDENT_2).decode()
+            click.echo(f"row {row['row']}: {text}")
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _preview(
+    catalog: Catalog, orchestration: Orchestration, count: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    from orchestrations.mapping import Mapper
+    from orchestrations.planning import first_rows
+    from orchestrations.sources import open_source
+    from worker.profile import Profile
+
+    rows: list[dict[str, Any]] = []
+    source = catalog.sources[orchestration.source]
+    with (
+        TemporaryDirectory() as temp,
+        open_source(source, catalog.folder, temp=Path(temp)) as opened_source,
+    ):
+        result = first_rows(opened_source.query(catalog.query(orchestration)), count)
+        mapper = Mapper(result.columns, verified=orchestration.verified)
+        number = 0
+        for batch in result.batches:
+            for values in batch:
+                number += 1
+                mapped = mapper.map(number, values)
+                if isinstance(mapped, Profile):
+                    rows.append({"row": number, "user": mapped.user, "code": None, "detail": None})
+                else:
+                    rows.append(
+                        {"row": number, "user": None, "code": mapped.code, "detail": mapped.detail}
+                    )
+    return rows, list(mapper.warnings)
+
+
+@click.group("destinations")
+def destinations() -> None:
+    """The Zendesk accounts that the catalog knows."""
+
+
+@destinations.command("list")
+@verb
+def destinations_list(*, as_json: bool) -> None:
+    """List the destinations."""
+    catalog = opened.catalog()
+    users: dict[str, list[str]] = {name: [] for name in catalog.destinations}
+    for orchestration in catalog.orchestrations.values():
+        users[orchestration.destination].append(orchestration.name)
+    if as_json:
+        print_json(
+            {
+                "ok": True,
+                "destinations": [
+                    {
+                        "name": d.name,
+                        "description": d.description,
+                        "plugin": d.plugin,
+                        "url": d.url,
+                        "credential": d.credential,
+                        "used_by": sorted(users[d.name]),
+                    }
+                    for d in catalog.destinations.values()
+                ],
+            }
+        )
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("name", "description", "address", "credential", "used by"):
+        table.add_column(name)
+    for d in catalog.destinations.values():
+        table.add_row(d.name, d.description, d.url, d.credential, ", ".join(sorted(users[d.name])))
+    console().print(table)
+
+
+@destinations.command("test")
+@click.argument("name")
+@verb
+def destinations_test(name: str, *, as_json: bool) -> None:
+    """Ask the destination NAME who we are and which user fields it has; nothing is changed."""
+    from orchestrations import runs
+    from orchestrations.preflight import check_connection
+    from worker.app import client_for
+
+    catalog = opened.catalog()
+    if name not in catalog.destinations:
+        known = ", ".join(sorted(catalog.destinations)) or "none"
+        raise UsageError(f"there is no destination {name!r}; the catalog knows: {known}")
+    destination = catalog.destinations[name]
+    target = runs.target_of(destination)
+    with client_for(target, settings(), opened.times()) as client:
+        found = check_connection(client, lambda: None)
+    if as_json:
+        print_json(
+            {
+                "ok": True,
+                "destination": name,
+                "url": destination.url,
+                "role": found.role,
+                "user_fields": len(found.fields),
+            }
+        )
+        return
+    click.echo(
+        f"{name}: {destination.url} answers; our role there is {found.role}; it has "
+        f"{len(found.fields)} user fields."
+    )
+    click.echo(
+        "Whether bulk user import is enabled for the account only a first run can show: "
+        "deskfeed run ORCHESTRATION --sample 10 --wait"
+    )

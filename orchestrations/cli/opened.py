@@ -1,0 +1,47 @@
+"""What the verbs open: the catalog, the ledger, the broker; each only when a verb needs it."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from worker.settings import settings
+from worker.times import Times
+
+if TYPE_CHECKING:
+    from orchestrations.loader import Catalog
+    from worker.ledger import Ledger
+
+
+def catalog() -> Catalog:
+    """Load the catalog that the settings name."""
+    from orchestrations.loader import load_catalog  # DuckDB and YAML are slow to import
+
+    return load_catalog(settings().catalog)
+
+
+@contextmanager
+def ledger() -> Iterator[Ledger]:
+    """Open the ledger that the settings name, and close it at the end."""
+    from worker.ledger import open_ledger  # SQLAlchemy is slow to import
+
+    opened = open_ledger(settings().ledger, times())
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def times() -> Times:
+    """Return the table of times, scaled as the settings say."""
+    return Times().scaled(settings().time_scale)
+
+
+def principal() -> str:
+    """Return who is at the keyboard, as the operating system knows them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,0 +1,65 @@
+"""How every verb speaks: one object with `--json`, plain words without, errors with a remedy."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import orjson
+from rich.console import Console
+
+from worker.errors import DeskfeedError, UsageError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def console() -> Console:
+    """Return a console on stdout; honours NO_COLOR and the width of the terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def errors() -> Console:
+    """Return a console on stderr."""
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one object on stdout."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def verb(function: _F) -> _F:
+    """Give a command `--json` (as `as_json`) and turn our errors into words and exit code."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, as_json: bool, **kwargs: Any) -> Any:
+        try:
+            return function(*args, as_json=as_json, **kwargs)
+        except DeskfeedError as error:
+            fail(error, as_json=as_json)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def fail(error: DeskfeedError, *, as_json: bool) -> None:
+    """Tell of an error and end: 2 when nothing was started, else 1."""
+    if as_json:
+        print_json({"ok": False, "error": error.as_dict()})
+    else:
+        say_error(error.message, error.resolution)
+    sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+
+
+def say_error(message: str, resolution: str | None) -> None:
+    """Print what is wrong and what to do, on stderr."""
+    out = errors()
+    out.print(f"deskfeed: {message}", style="bold red", markup=False)
+    if resolution:
+        out.print(f"  What to do: {resolution}", markup=False)

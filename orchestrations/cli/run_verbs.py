@@ -1,0 +1,384 @@
+"""The verbs about runs: run, watch, runs, show, failures, pause, resume, stop."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+from rich.table import Table
+
+from orchestrations.cli import opened
+from orchestrations.cli.output import console, errors, print_json, say_error, verb
+from worker.errors import RunError, UsageError
+from worker.settings import settings
+
+if TYPE_CHECKING:
+    from worker.ledger import Ledger
+    from worker.ledger.records import RowOutcome, RunView
+
+
+@click.command("run")
+@click.argument("orchestration")
+@click.option("--wait", is_flag=True, help="Stay and watch until the run has ended.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of the result."
+)
+@click.option("--key", metavar="K", help="The same key again is the same run, started once.")
+@verb
+def run(
+    orchestration: str, *, wait: bool, sample: int | None, key: str | None, as_json: bool
+) -> None:
+    """Start a run of ORCHESTRATION.
+
+    With --wait the exit code tells how it ended: 0 every row delivered or rightly skipped,
+    3 finished with failed or unconfirmed rows, 1 failed or stopped. 2: nothing was started.
+    """
+    from orchestrations import runs
+
+    catalog = opened.catalog()
+    runs.refuse_draft(catalog.orchestration(orchestration))
+    settings().redis()
+    with opened.ledger() as ledger:
+        begun, new = runs.start(
+            catalog,
+            orchestration,
+            ledger=ledger,
+            principal=opened.principal(),
+            key=key,
+            options=runs.Options(sample=sample),
+        )
+        reached = _enqueue(begun.run_id) if new else True
+        if not as_json:
+            _say_started(begun.run_id, new=new, reached=reached)
+        if wait:
+            _watch(ledger, begun.run_id, as_json=as_json)
+        if as_json:
+            print_json({"ok": True, "run_id": begun.run_id, "new": new, "enqueued": reached})
+        else:
+            click.echo(f"  Watch it: deskfeed watch {begun.run_id}")
+
+
+def _enqueue(run_id: str) -> bool:
+    """Send the first message; False when Redis is away, and then the sweeper sends it later."""
+    from kombu.exceptions import OperationalError
+
+    from worker.app import enqueue
+    from worker.hints import Plan
+
+    try:
+        enqueue(Plan(run_id))
+    except OperationalError:
+        return False
+    return True
+
+
+def _say_started(run_id: str, *, new: bool, reached: bool) -> None:
+    out = errors()
+    out.print(f"{'Started' if new else 'Already started:'} {run_id}")
+    if not reached:
+        out.print(
+            "Redis does not answer. The run is recorded and starts by itself once Redis and a "
+            "worker are there.",
+            style="yellow",
+        )
+
+
+@click.command("watch")
+@click.argument("run_id", metavar="RUN")
+@verb
+def watch(run_id: str, *, as_json: bool) -> None:
+    """Watch RUN until it has ended; Ctrl-C leaves it running. RUN may be `last`."""
+    from orchestrations import runs
+
+    with opened.ledger() as ledger:
+        _watch(ledger, runs.find_run(ledger, run_id).run_id, as_json=as_json)
+
+
+def _watch(ledger: Ledger, run_id: str, *, as_json: bool) -> None:
+    """Follow a run to its end, say how it ended, and end this command with its exit code."""
+    from orchestrations import report
+    from orchestrations.cli.waiting import Watcher, say_detached
+
+    notices = errors()
+    watcher = Watcher(
+        ledger, run_id, lambda text: notices.print(text, style="yellow", markup=False)
+    )
+    try:
+        view = watcher.follow()
+    except KeyboardInterrupt:
+        say_detached(run_id)
+        sys.exit(130)
+    if as_json:
+        print_json(report.run_as_json(view))
+    else:
+        print_summary(ledger, view)
+    sys.exit(report.EXIT_CODES[view.run.state])
+
+
+@click.command("runs")
+@click.option("-n", "limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@verb
+def runs_(limit: int, *, as_json: bool) -> None:
+    """List the newest runs."""
+    from orchestrations import report
+
+    with opened.ledger() as ledger:
+        views = [ledger.views.run(run.run_id) for run in ledger.runs.newest(limit)]
+    found = [view for view in views if view is not None]
+    if as_json:
+        print_json({"ok": True, "runs": [report.run_as_json(view) for view in found]})
+        return
+    if not found:
+        click.echo("No runs yet. Start one: deskfeed run ORCHESTRATION --wait")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", "orchestration", "state"):
+        table.add_column(name, no_wrap=name == "run")
+    for name in ("read", "sent", "failed"):
+        table.add_column(name, justify="right")
+    for view in found:
+        rows = view.rows
+        table.add_row(
+            view.run.run_id,
+            view.run.orchestration,
+            str(view.run.state).replace("_", " "),
+            f"{rows.read:,}",
+            f"{rows.created + rows.updated:,}",
+            f"{rows.failed + rows.unconfirmed:,}",
+        )
+    console().print(table)
+    click.echo("One of them in full: deskfeed show RUN")
+
+
+@click.command("show")
+@click.argument("run_id", metavar="RUN")
+@verb
+def show(run_id: str, *, as_json: bool) -> None:
+    """Show RUN: state, what became of its rows, and what to do. RUN may be `last`."""
+    from orchestrations import report, runs
+
+    with opened.ledger() as ledger:
+        view = _view(ledger, runs.find_run(ledger, run_id).run_id)
+        if as_json:
+            print_json(report.run_as_json(view))
+        else:
+            print_summary(ledger, view)
+
+
+def _view(ledger: Ledger, run_id: str) -> RunView:
+    view = ledger.views.run(run_id)
+    if view is None:
+        raise UsageError(f"there is no run {run_id!r}", code="run_not_found")
+    return view
+
+
+def print_summary(ledger: Ledger, view: RunView) -> None:
+    """Print what became of a run, and the commands that help further."""
+    from orchestrations import report
+
+    out, run, rows = console(), view.run, view.rows
+    out.print(f"{run.run_id}  {run.orchestration} -> {run.target.destination}", style="bold")
+    out.print(report.verdict(view), markup=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for name, value in asdict(rows).items():
+        if value or name in ("read", "created", "updated", "failed"):
+            table.add_row(name, f"{value:,}", "")
+            _add_reasons(table, view, name)
+    out.print(table)
+    submitted = ledger.views.events(run.run_id, "chunk_submitted")
+    if submitted:
+        budget = ledger.polling.account(run.target.account).limits.users_per_second
+        peak = report.peak_users_per_second(submitted)
+        out.print(
+            f"peak {peak} users in any second (budget {budget}), "
+            f"{view.posts} POSTs, {run.polls} polls"
+        )
+    if run.started_at and run.ended_at:
+        out.print(f"took {run.ended_at - run.started_at:.1f} s")
+    error = report.error_as_json(run.error)
+    if error is not None:
+        say_error(f"{error['title']}: {error['message']}", error["resolution"])
+    if rows.failed + rows.unconfirmed:
+        out.print(f"Every row with its reason: deskfeed failures {run.run_id}")
+    elif not report.ended(run):
+        out.print(f"Watch it: deskfeed watch {run.run_id}")
+
+
+def _add_reasons(table: Table, view: RunView, kind: str) -> None:
+    from orchestrations import report
+
+    for (of, code), count in sorted(view.reasons.items(), key=lambda item: -item[1]):
+        if of == kind:
+            table.add_row("", f"{count:,}", f"{report.title_of(code)} ({code})")
+
+
+@click.command("failures")
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    default="table",
+    show_default=True,
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write into this file (readable by you only) instead of the terminal.",
+)
+@click.option("--skipped", is_flag=True, help="Also the rows that were rightly not sent.")
+@verb
+def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_json: bool) -> None:
+    """List the rows of RUN that were not delivered, each with its reason. RUN may be `last`."""
+    from orchestrations import runs
+    from worker.profile import OutcomeKind
+
+    kinds = [OutcomeKind.FAILED, OutcomeKind.UNCONFIRMED]
+    if skipped:
+        kinds.append(OutcomeKind.SKIPPED)
+    with opened.ledger() as ledger:
+        found = runs.find_run(ledger, run_id)
+        rows = ledger.views.not_delivered(found.run_id, tuple(kinds))
+        if as_json:
+            listed = [_as_json(row) for row in rows]
+            print_json({"ok": True, "run_id": found.run_id, "failures": listed})
+        else:
+            _write(_lines(rows, style), output)
+
+
+def _as_json(row: RowOutcome) -> dict[str, Any]:
+    return {
+        "row": row.row,
+        "external_id": row.external_id,
+        "email": row.email,
+        "outcome": row.kind,
+        "code": row.code,
+        "detail": row.detail,
+    }
+
+
+def _lines(rows: Iterator[RowOutcome], style: str) -> Iterator[str]:
+    if style == "jsonl":
+        for row in rows:
+            yield orjson.dumps(_as_json(row)).decode()
+        return
+    if style == "csv":
+        yield "row,external_id,email,outcome,code,detail"
+        for row in rows:
+            yield _csv_line(_as_json(row).values())
+        return
+    for row in rows:
+        who = row.external_id or row.email or "-"
+        yield f"row {row.row}  {who}  {row.kind}  {row.code}  {row.detail or ''}".rstrip()
+
+
+def _csv_line(values: Any) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(_cell(value) for value in values)
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A cell that a spreadsheet would take for a formula is made text (CWE-1236)."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@", "\t", "\r", "\0"):
+        return "'" + value
+    return value
+
+
+def _write(lines: Iterator[str], output: Path | None) -> None:
+    if output is None:
+        for line in lines:
+            click.echo(line)
+        return
+    output.touch(mode=0o600)
+    output.chmod(0o600)
+    count = 0
+    with output.open("w", encoding="utf-8", newline="") as file:
+        for line in lines:
+            file.write(line + "\n")
+            count += 1
+    click.echo(f"{output}: {count} lines", err=True)
+
+
+@click.command("pause")
+@click.argument("run_id", metavar="RUN")
+@verb
+def pause(run_id: str, *, as_json: bool) -> None:
+    """Send nothing more of RUN until it is resumed; jobs in flight are still followed."""
+    from orchestrations import runs
+
+    with opened.ledger() as ledger:
+        found = runs.find_run(ledger, run_id)
+        done = ledger.runs.pause(found.run_id)
+        _say(
+            ledger,
+            found.run_id,
+            as_json=as_json,
+            done=done,
+            verb="paused",
+            hint=f"Go on with: deskfeed resume {found.run_id}",
+        )
+
+
+@click.command("resume")
+@click.argument("run_id", metavar="RUN")
+@verb
+def resume(run_id: str, *, as_json: bool) -> None:
+    """Let a paused RUN go on, with the same rows as before."""
+    from orchestrations import runs
+
+    with opened.ledger() as ledger:
+        found = runs.find_run(ledger, run_id)
+        done = ledger.runs.resume(found.run_id)
+        _say(
+            ledger,
+            found.run_id,
+            as_json=as_json,
+            done=done,
+            verb="resumed",
+            hint=f"Watch it: deskfeed watch {found.run_id}",
+        )
+
+
+@click.command("stop")
+@click.argument("run_id", metavar="RUN")
+@verb
+def stop(run_id: str, *, as_json: bool) -> None:
+    """End RUN: what is not sent yet is cancelled; what Zendesk has is followed to its end."""
+    from orchestrations import runs
+
+    with opened.ledger() as ledger:
+        found = runs.find_run(ledger, run_id)
+        done = ledger.runs.stop(found.run_id)
+        _say(
+            ledger,
+            found.run_id,
+            as_json=as_json,
+            done=done,
+            verb="stopping",
+            hint=f"See how it ends: deskfeed watch {found.run_id}",
+        )
+
+
+def _say(ledger: Ledger, run_id: str, *, as_json: bool, done: bool, verb: str, hint: str) -> None:
+    state = _view(ledger, run_id).run.state
+    if not done:
+        raise RunError(
+            f"{run_id} is {str(state).replace('_', ' ')}; it cannot be {verb} now",
+            code="wrong_state",
+        )
+    if as_json:
+        print_json({"ok": True, "run_id": run_id, "state": str(state)})
+    else:
+        click.echo(f"{run_id}: {verb}. {hint}")

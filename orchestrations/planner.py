@@ -1,0 +1,88 @@
+"""`python -m orchestrations.planner RUN`: plans one run in a process of its own.
+
+Planning is processor work; in a worker's process it would make permits late (the threads share one
+interpreter). The worker's `orchestrations.plan` task starts this process and waits for it. When the
+worker dies, this process' standard input ends, and so does this process: nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+import structlog
+
+from orchestrations.loader import load_catalog
+from orchestrations.planning import Planner
+from worker import logs
+from worker.app import Parts, client_for, parts
+from worker.errors import DeskfeedError, LimiterUnavailable, RunError, Superseded
+from worker.ledger.records import Run
+from worker.settings import settings
+
+log = structlog.get_logger(__name__)
+
+MOST_PLANNERS = 5
+"""So many planners of one run may die; then the run fails."""
+
+PERMIT_PATIENCE_S = 60.0
+"""How long pre-flight waits for a permit before the run is given up."""
+
+
+def main() -> int:
+    """Plan the run named on the command line; returns the exit code."""
+    logs.configure(settings().log_level, settings().log_format)
+    run_id = sys.argv[1]
+    structlog.contextvars.bind_contextvars(run_id=run_id)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    mine = parts()
+    run = mine.ledger.runs.claim_plan(run_id)
+    if run is None:
+        return 0  # somebody else plans it, or it is planned
+    try:
+        _plan(mine, run)
+    except Superseded as error:
+        log.warning("planning_superseded", reason=error.message)
+    except DeskfeedError as error:
+        log.error("run_failed", code=error.code, reason=error.message)
+        mine.ledger.runs.fail(run_id, error)
+    return 0
+
+
+def _plan(mine: Parts, run: Run) -> None:
+    if run.plan_fence > MOST_PLANNERS:
+        raise RunError(f"planning ended unexpectedly {MOST_PLANNERS} times", code="plan_crashed")
+    config = settings()
+    planner = Planner(
+        ledger=mine.ledger,
+        catalog=load_catalog(config.catalog),
+        probe=client_for(run.target, config, mine.times),
+        permit=lambda: _wait_for_permit(mine, run.target.account),
+        scratch=config.state_dir / "staging",
+    )
+    planner.plan(run)
+
+
+def _wait_for_permit(mine: Parts, account: str) -> None:
+    deadline = time.monotonic() + PERMIT_PATIENCE_S
+    while True:
+        seconds = mine.delivery.request_permit(account)
+        if seconds is None:
+            return
+        if time.monotonic() + seconds > deadline:
+            raise LimiterUnavailable(
+                f"no request to {account} was allowed for {PERMIT_PATIENCE_S:g} s"
+            )
+        time.sleep(seconds)
+
+
+def _end_with_parent() -> None:
+    # Blocks until the worker's end of the pipe is closed, which its death does too.
+    sys.stdin.buffer.read()
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Planning a run: pre-flight, query, mapping, de-duplication, spooling. Nothing is sent here.
+
+Rows stream from the query into a staging file and from there into the ledger, so memory stays
+bounded whatever the size. The planner holds a lease on the run and renews it as it goes; should it
+die, another one begins anew, for nothing of the run was sent yet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import structlog
+
+from orchestrations.loader import Catalog
+from orchestrations.mapping import Mapper
+from orchestrations.preflight import Probe, check_connection
+from orchestrations.runs import Options
+from orchestrations.sources import Result, open_source
+from orchestrations.spec import Orchestration, Thresholds
+from orchestrations.staging import Staged, stage
+from worker.errors import RunError
+from worker.ledger import Ledger
+from worker.ledger.records import Run
+from worker.profile import OutcomeKind
+
+log = structlog.get_logger(__name__)
+
+REJECTED_A_TRANSACTION = 500
+CHUNKS_A_TRANSACTION = 20
+"""Short transactions: workers of other runs write in between."""
+
+RENEW_EVERY_S = 3.0
+
+_T = TypeVar("_T")
+
+
+class Planner:
+    """Plans one run.
+
+    Args:
+        ledger: where the chunks go.
+        catalog: what to query, and where the files lie.
+        probe: the destination, for pre-flight.
+        permit: blocks until one more request may be sent.
+        scratch: a folder for the staging file; it is emptied again.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        catalog: Catalog,
+        probe: Probe,
+        permit: Callable[[], None],
+        scratch: Path,
+    ) -> None:
+        self._ledger = ledger
+        self._catalog = catalog
+        self._probe = probe
+        self._permit = permit
+        self._scratch = scratch
+        self._renewed = 0.0
+
+    def plan(self, run: Run) -> None:
+        """Plan a claimed run to the end: afterwards it sends.
+
+        Raises:
+            DeskfeedError: why the run cannot go on; the caller fails the run with it.
+            Superseded: another planner has taken over, or the run was stopped.
+        """
+        orchestration = self._catalog.orchestration(run.orchestration)
+        self._ledger.planning.clear(run)
+        check_connection(self._probe, self._permit)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
+            self._stage_and_spool(run, orchestration, Path(folder))
+
+    def _stage_and_spool(self, run: Run, orchestration: Orchestration, folder: Path) -> None:
+        options = Options.from_json(run.options)
+        source = self._catalog.sources[orchestration.source]
+        sql = self._catalog.query(orchestration)
+        with open_source(source, self._catalog.folder, temp=folder) as opened:
+            result = opened.query(sql)
+            if options.sample is not None:
+                result = first_rows(result, options.sample)
+            mapper = Mapper(result.columns, verified=orchestration.verified)
+            for warning in mapper.warnings:
+                log.warning("column_ignored", reason=warning)
+            with stage(result, mapper, folder, progress=lambda _rows: self._renew(run)) as staged:
+                if options.sample is None:
+                    check_thresholds(orchestration.thresholds, staged)
+                self._spool(run, staged)
+
+    def _spool(self, run: Run, staged: Staged) -> None:
+        batches = _batches(staged.rejected(), REJECTED_A_TRANSACTION)
+        for number, rejected in enumerate(batches, start=1):
+            self._ledger.planning.add_rejected(run, number, rejected)
+        seq = 1
+        for group in _batches(staged.chunks(), CHUNKS_A_TRANSACTION):
+            self._ledger.planning.add_chunks(run, seq, group)
+            seq += len(group)
+        self._ledger.planning.complete(run)
+        log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1)
+
+    def _renew(self, run: Run) -> None:
+        if time.monotonic() - self._renewed >= RENEW_EVERY_S:
+            self._ledger.runs.renew_plan(run.run_id, run.plan_fence)
+            self._renewed = time.monotonic()
+
+
+def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:
+    """Raise `RunError` when the result is too small, too large, or too much of it is refused."""
+    rows = staged.rows_read
+    if rows < thresholds.fail_below:
+        what = "no rows" if rows == 0 else f"{rows:,} rows"
+        raise RunError(
+            f"the query returned {what}; thresholds.fail_below is {thresholds.fail_below:,}",
+            code="threshold_exceeded",
+        )
+    if thresholds.fail_above is not None and rows > thresholds.fail_above:
+        raise RunError(
+            f"the query returned {rows:,} rows; thresholds.fail_above is {thresholds.fail_above:,}",
+            code="threshold_exceeded",
+        )
+    if thresholds.max_failed_percent is None or rows == 0:
+        return
+    failed = sum(row.kind == OutcomeKind.FAILED for row in staged.rejected())
+    if 100 * failed > thresholds.max_failed_percent * rows:
+        raise RunError(
+            f"{failed:,} of {rows:,} rows cannot be sent, more than thresholds.max_failed_percent "
+            f"({thresholds.max_failed_percent:g} %) allows",
+            code="threshold_exceeded",
+        )
+
+
+def first_rows(result: Result, count: int) -> Result:
+    """Return a result that ends after so many rows."""
+
+    def batches() -> Iterator[list[tuple[object, ...]]]:
+        left = count
+        for batch in result.batches:
+            if left <= 0:
+                return
+            yield batch[:left]
+            left -= len(batch)
+
+    return Result(columns=result.columns, batches=batches())
+
+
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

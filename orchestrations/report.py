@@ -1,0 +1,151 @@
+"""What to tell people of a run: numbers, words, verdict. From the ledger to plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.errors import EXPLANATIONS
+from worker.ledger.records import Event, Run, RunView
+from worker.ledger.states import RUN_ENDED, ChunkState, RunState
+
+EXIT_CODES: Mapping[RunState, int] = {
+    RunState.SUCCEEDED: 0,
+    RunState.FINISHED_WITH_FAILURES: 3,
+    RunState.FAILED: 1,
+    RunState.STOPPED: 1,
+    RunState.INCONSISTENT: 1,
+}
+"""How `run --wait` ends."""
+
+_BUCKETS: Mapping[ChunkState, str] = {
+    ChunkState.PLANNED: "planned",
+    ChunkState.QUEUED: "waiting",
+    ChunkState.WAITING: "waiting",
+    ChunkState.AMBIGUOUS: "waiting",
+    ChunkState.CLAIMED: "sending",
+    ChunkState.SUBMITTING: "sending",
+    ChunkState.POLLING: "polling",
+    ChunkState.DONE: "done",
+    ChunkState.QUARANTINED: "quarantined",
+    ChunkState.CANCELLED: "cancelled",
+}
+"""The states people see. A split chunk is not among them: its halves are."""
+
+WAITS: Mapping[str, str] = {
+    "users": "users per second",
+    "requests": "requests per minute",
+    "paused": "Zendesk asked to wait",
+    "rate_limited": "Zendesk asked to wait",
+    "too_many_jobs": "Zendesk's job limit",
+    "job_slot": "a free job",
+    "limiter": "Redis",
+    "permit_voided": "a new permit",
+    "destination_unavailable": "Zendesk to be reachable",
+    "unclear_answer": "an unclear POST to settle",
+    "worker_lost": "a lost worker's POST to settle",
+    "job_lost": "a lost job to settle",
+    "job_stuck": "a stuck job to settle",
+    "results_unmatched": "unmatched results to settle",
+}
+"""What a waiting chunk waits for, in words."""
+
+
+def ended(run: Run) -> bool:
+    """Whether a run will not change any more."""
+    return run.state in RUN_ENDED
+
+
+def chunk_buckets(view: RunView) -> dict[str, int]:
+    """Return how many chunks are in each of the states that people see, and in total."""
+    buckets = dict.fromkeys(("total", *dict.fromkeys(_BUCKETS.values())), 0)
+    for state, count in view.chunks.items():
+        if state in _BUCKETS:
+            buckets[_BUCKETS[state]] += count
+            buckets["total"] += count
+    return buckets
+
+
+def run_as_json(view: RunView) -> dict[str, Any]:
+    """Return what `show RUN --json` prints."""
+    run = view.run
+    return {
+        "ok": True,
+        "run_id": run.run_id,
+        "orchestration": run.orchestration,
+        "destination": run.target.destination,
+        "state": str(run.state),
+        "rows": asdict(view.rows),
+        "chunks": chunk_buckets(view),
+        "posts": view.posts,
+        "polls": run.polls,
+        "started_at": iso(run.started_at),
+        "ended_at": iso(run.ended_at),
+        "error": error_as_json(run.error),
+    }
+
+
+def error_as_json(error: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Return an error with its title, or None."""
+    if error is None:
+        return None
+    known = EXPLANATIONS.get(error["code"])
+    return {
+        "code": error["code"],
+        "title": known.title if known else error["code"],
+        "message": error["message"],
+        "resolution": error["resolution"],
+    }
+
+
+def iso(seconds: float | None) -> str | None:
+    """Return a time as ISO 8601 in UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def title_of(code: str) -> str:
+    """Return the title of an outcome code."""
+    known = EXPLANATIONS.get(code)
+    return known.title if known else code
+
+
+def verdict(view: RunView) -> str:
+    """Return one sentence on how the run stands."""
+    rows = view.rows
+    delivered = f"{rows.created + rows.updated:,} of {rows.read:,} rows delivered"
+    match view.run.state:
+        case RunState.SUCCEEDED:
+            skipped = f", {rows.skipped:,} rightly skipped" if rows.skipped else ""
+            return f"succeeded: {delivered}{skipped}"
+        case RunState.FINISHED_WITH_FAILURES:
+            unsure = f", {rows.unconfirmed:,} unconfirmed" if rows.unconfirmed else ""
+            return f"finished with failures: {delivered}, {rows.failed:,} failed{unsure}"
+        case RunState.STOPPED:
+            return f"stopped: {delivered}, the rest was not sent"
+        case RunState.FAILED:
+            return "failed: nothing was sent" if view.posts == 0 else f"failed: {delivered}"
+        case RunState.INCONSISTENT:
+            return "INCONSISTENT: the sums do not agree; this is a defect, do not trust the run"
+    return str(view.run.state)
+
+
+def peak_users_per_second(submitted: Iterable[Event]) -> int:
+    """Return the most users sent in any rolling second, judged on the send stamps.
+
+    Args:
+        submitted: the run's `chunk_submitted` events.
+    """
+    sent = sorted((event.data["stamp"], event.data["users"]) for event in submitted)
+    peak = current = start = 0
+    for stamp, users in sent:
+        current += users
+        while stamp - sent[start][0] > 1.0:
+            current -= sent[start][1]
+            start += 1
+        peak = max(peak, current)
+    return peak

@@ -1,0 +1,147 @@
+"""Starting a run, and what else a person may do with one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from orchestrations.loader import Catalog
+from orchestrations.spec import Destination, Orchestration
+from worker.errors import UsageError
+from worker.hints import Hint, Plan
+from worker.ledger import Ledger
+from worker.ledger.records import Limits, NewRun, Run, Target
+
+Enqueue = Callable[[Hint], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a start may ask for beside the orchestration.
+
+    Attributes:
+        sample: send only so many rows from the top of the result; None for all.
+    """
+
+    sample: int | None = None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """What the ledger keeps of them."""
+        return {"sample": self.sample}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Options:
+        """Return the options that a run was started with."""
+        return cls(sample=data.get("sample"))
+
+
+def start(
+    catalog: Catalog,
+    name: str,
+    *,
+    ledger: Ledger,
+    principal: str,
+    key: str | None = None,
+    options: Options | None = None,
+) -> tuple[Run, bool]:
+    """Record a run of an orchestration; return it and whether it is new.
+
+    The caller enqueues `Plan(run.run_id)`; if that fails the run is not lost: the sweeper finds it.
+
+    Args:
+        catalog: the catalog as it is now.
+        name: the orchestration.
+        ledger: where to record it.
+        principal: who asked, for the record.
+        key: the same key again returns the same run; None makes a run of its own.
+        options: what else was asked for.
+
+    Raises:
+        UsageError: no such orchestration, it is a draft, or a run of it is still active.
+    """
+    orchestration = catalog.orchestration(name)
+    refuse_draft(orchestration)
+    destination = catalog.destinations[orchestration.destination]
+    run_id = new_run_id()
+    return ledger.runs.start(
+        NewRun(
+            run_id=run_id,
+            orchestration=orchestration.name,
+            key=key or run_id,
+            target=target_of(destination),
+            limits=limits_of(catalog, destination.account),
+            options=(options or Options()).as_json(),
+            principal=principal,
+        )
+    )
+
+
+def refuse_draft(orchestration: Orchestration) -> None:
+    """Raise `UsageError` for an orchestration that may not run yet."""
+    if orchestration.status == "draft":
+        raise UsageError(
+            f"{orchestration.name} is a draft; a draft cannot run",
+            code="draft_query",
+            resolution=f"Set `status: active` in {orchestration.name}.yaml once it is ready. "
+            f"Until then: deskfeed preview {orchestration.name}",
+        )
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """Return an id that sorts by time and whose end cannot be guessed."""
+    moment = now or datetime.now(UTC)
+    return f"df-{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def target_of(destination: Destination) -> Target:
+    """Return what a worker must know of a destination."""
+    return Target(
+        destination=destination.name,
+        account=destination.account,
+        url=destination.url,
+        credential=destination.credential,
+    )
+
+
+def limits_of(catalog: Catalog, account: str) -> Limits:
+    """Return an account's limits: the smallest of all destinations that point at it."""
+    all_limits = [d.limits for d in catalog.destinations.values() if d.account == account]
+    return Limits(
+        users_per_second=min(limits.users_per_second for limits in all_limits),
+        requests_per_minute=min(limits.requests_per_minute for limits in all_limits),
+        jobs_in_flight=min(limits.jobs_in_flight for limits in all_limits),
+    )
+
+
+def plan_hint(run: Run) -> Plan:
+    """Return the message that sets a new run going."""
+    return Plan(run.run_id)
+
+
+def find_run(ledger: Ledger, wanted: str) -> Run:
+    """Return a run by its id, by a beginning of it that fits one run only, or `last`.
+
+    Raises:
+        UsageError: there is no such run, or several.
+    """
+    if wanted == "last":
+        newest = ledger.runs.newest(1)
+        if newest:
+            return newest[0]
+    run = ledger.runs.get(wanted)
+    if run is not None:
+        return run
+    fitting = ledger.runs.matching(wanted) if wanted.startswith("df-") else []
+    if len(fitting) == 1:
+        return find_run(ledger, fitting[0])
+    if len(fitting) > 1:
+        raise UsageError(
+            f"{wanted!r} fits {len(fitting)} runs: {', '.join(fitting)}", code="run_not_found"
+        )
+    near = get_close_matches(wanted, [run.run_id for run in ledger.runs.newest(50)], n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UsageError(f"there is no run {wanted!r}{hint}", code="run_not_found")

@@ -1,0 +1,264 @@
+"""A source shows the query its declared files and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import date
+
+import duckdb
+import pytest
+
+from orchestrations.sources import BATCH_ROWS, open_source
+from orchestrations.spec import Source
+from worker.errors import RunError
+
+SECRET = "joe.miller"
+
+
+def source(**tables):
+    return Source.model_validate({"name": "s", "type": "files", "tables": tables})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    catalog = tmp_path / "catalog"
+    (catalog / "data").mkdir(parents=True)
+    (catalog / "data" / "people.csv").write_text(
+        f"id,name,points,note\n007,{SECRET},12,\n# 8,Ann,x,\n9,Bob,3,\n"
+    )
+    (catalog / "data" / "other.csv").write_text("a\n1\n")
+    (tmp_path / "outside.csv").write_text("a\n1\n")
+    return catalog
+
+
+def rows(folder, sql, **tables):
+    with open_source(source(**(tables or {"people": "data/people.csv"})), folder) as opened:
+        return [row for batch in opened.query(sql).batches for row in batch]
+
+
+def failure(folder, sql, **tables):
+    with pytest.raises(RunError) as caught:
+        rows(folder, sql, **tables)
+    # A traceback must not print DuckDB's own error, which quotes values.
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return caught.value
+
+
+def test_csv_columns_are_text_exactly_as_they_stand_in_the_file(folder):
+    assert rows(folder, "SELECT * FROM people") == [
+        ("007", SECRET, "12", None),
+        ("# 8", "Ann", "x", None),
+        ("9", "Bob", "3", None),
+    ]
+
+
+def test_try_cast_of_a_csv_column_gives_null_where_it_cannot_be_read(folder):
+    found = rows(folder, "SELECT TRY_CAST(points AS INTEGER) FROM people")
+    assert found == [(12,), (None,), (3,)]
+
+
+def test_json_and_parquet_keep_their_types(folder):
+    (folder / "a.jsonl").write_text('{"id": 1, "tags": ["x", "y"]}\n{"id": 2}\n')
+    target = folder / "b.parquet"
+    duckdb.connect().execute(f"COPY (SELECT DATE '2026-01-02' AS day) TO '{target}'")
+    assert rows(folder, "SELECT id, tags FROM j", j="a.jsonl") == [(1, ["x", "y"]), (2, None)]
+    assert rows(folder, "SELECT day FROM p", p="b.parquet") == [(date(2026, 1, 2),)]
+
+
+def test_compressed_and_tab_separated_files_are_read(folder):
+    (folder / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    (folder / "a.tsv").write_text("a\tb\n1,5\t2\n")
+    assert rows(folder, "SELECT a, b FROM z", z="a.csv.gz") == [("1", "2")]
+    assert rows(folder, "SELECT a, b FROM t", t="a.tsv") == [("1,5", "2")]
+
+
+def test_several_files_of_a_table_are_matched_by_column_name(folder):
+    (folder / "x1.csv").write_text("a,b\n1,2\n")
+    (folder / "x2.csv").write_text("b,a\n4,3\n")
+    assert sorted(rows(folder, "SELECT a, b FROM x", x="x*.csv")) == [("1", "2"), ("3", "4")]
+    assert len(rows(folder, "SELECT a FROM x", x=["x1.csv", "x2.csv"])) == 2
+
+
+def test_a_result_names_its_columns_and_comes_in_bounded_batches(folder):
+    with open_source(source(people="data/people.csv"), folder) as opened:
+        result = opened.query(
+            f'SELECT i AS n, 1 AS "user_fields.a" FROM range({2 * BATCH_ROWS + 1}) t(i)'
+        )
+        assert result.columns == ("n", "user_fields.a")
+        batches = list(result.batches)
+    assert [len(batch) for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 1]
+    assert [row[0] for batch in batches for row in batch] == list(range(2 * BATCH_ROWS + 1))
+
+
+def test_a_second_query_does_not_disturb_the_first(folder):
+    with open_source(source(people="data/people.csv"), folder) as opened:
+        first = opened.query("SELECT i FROM range(10000) t(i)")
+        head = next(first.batches)
+        assert list(opened.query("SELECT 1 AS one").batches) == [[(1,)]]
+        rest = [row for batch in first.batches for row in batch]
+    assert len(head) + len(rest) == 10_000
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('{data}/other.csv')",
+        "SELECT * FROM '{data}/other.csv'",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM read_blob('{data}/../../outside.csv')",
+        "SELECT * FROM glob('{data}/*')",
+        "SELECT * FROM read_parquet('http://127.0.0.1:1/x.parquet')",
+        "SELECT * FROM sniff_csv('{data}/other.csv')",
+        "SELECT * FROM python_variable",
+        "SELECT getenv('HOME')",
+    ],
+)
+def test_a_query_reads_only_the_declared_files(folder, sql):
+    python_variable = [("a",)]  # DuckDB would find it by name if it were let
+    assert python_variable
+    assert failure(folder, sql.format(data=folder / "data")).code == "query_failed"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{data}/new.csv'",
+        "COPY (SELECT 1) TO '{data}/people.csv'",
+        "WITH x AS (COPY (SELECT 1) TO '{data}/people.csv') SELECT 1",
+        "WITH x AS (INSERT INTO people VALUES (1)) SELECT 1",
+        "CREATE TABLE t AS SELECT 1",
+        "ATTACH '{data}/x.db'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET threads = 1",
+        "PRAGMA version",
+        "CALL pragma_version()",
+        "EXPORT DATABASE '{data}/x'",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; COPY (SELECT 1) TO '{data}/new.csv'",
+        "EXPLAIN SELECT 1",
+        "SELECT $1",
+        "SELECT ?",
+        "",
+        "-- nothing",
+        "SELEC 1",
+    ],
+)
+def test_anything_but_one_select_is_refused_and_changes_no_file(folder, sql):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert failure(folder, sql.format(data=folder / "data")).code == "query_failed"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_select_may_end_with_a_semicolon_and_have_comments(folder):
+    assert rows(folder, "-- why\nWITH a AS (SELECT 1 AS n) SELECT n FROM a; -- end\n") == [(1,)]
+
+
+def test_a_path_through_a_symbolic_link_out_of_the_catalog_is_refused(folder):
+    (folder / "link.csv").symlink_to(folder.parent / "outside.csv")
+    error = failure(folder, "SELECT 1", t="link.csv")
+    assert "leads out of the catalog folder" in error.message
+
+
+def test_a_symbolic_link_inside_the_catalog_is_followed(folder):
+    (folder / "link.csv").symlink_to(folder / "data" / "other.csv")
+    assert rows(folder, "SELECT a FROM t", t="link.csv") == [("1",)]
+
+
+def test_a_missing_file_names_table_and_pattern(folder):
+    error = failure(folder, "SELECT 1", people="data/nobody.csv")
+    assert error.message == (
+        "table 'people': no file matches 'data/nobody.csv' in the catalog folder"
+    )
+
+
+def test_a_csv_with_another_separator_is_not_taken_for_one_column(folder):
+    (folder / "semi.csv").write_text("id;name\n1;Ann\n")
+    assert "separated by commas" in failure(folder, "SELECT 1", t="semi.csv").message
+
+
+def test_a_csv_row_with_too_few_columns_fails_the_query_without_quoting_it(folder):
+    (folder / "bad.csv").write_text(f"id,name\n1,Ann\n{SECRET}\n2,Bob\n")
+    error = failure(folder, "SELECT * FROM t", t="bad.csv")
+    assert SECRET not in error.message
+    assert error.code == "query_failed"
+
+
+def test_a_csv_that_is_not_utf8_is_told_as_such(folder):
+    (folder / "latin.csv").write_bytes(b"id,name\n1,J\xf6rg joe.miller\n")
+    error = failure(folder, "SELECT * FROM t", t="latin.csv")
+    assert "Invalid unicode" in error.message
+    assert SECRET not in error.message
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "CAST(name AS INTEGER)",
+        "name::DATE",
+        "name::DECIMAL(5,2)",
+        "name::UUID",
+        "name::JSON",
+        "name::ENUM('a')",
+        "name::INTEGER[]",
+        "name::TIMESTAMP",
+        "error('mail ' || name)",
+        "strptime(name, '%Y')",
+        "json_extract(name, '$.a')",
+        "regexp_matches('a', name || '(')",
+        "date_part(name, DATE '2026-01-01')",
+        "name::BOOLEAN",
+        "error(chr(10) || chr(10) || 'LINE 1: ' || name)",
+        "error('x to INTEGER' || name)",
+    ],
+)
+def test_no_error_quotes_a_value_of_a_row(folder, expression):
+    error = failure(folder, f"SELECT\n  {expression} AS x\nFROM people")
+    assert error.code == "query_failed"
+    assert "joe" not in error.message
+    assert "miller" not in error.message
+
+
+def test_a_conversion_error_names_the_type_and_the_line_of_the_query(folder):
+    error = failure(folder, "SELECT\n  CAST(points AS INTEGER) AS x\nFROM people")
+    assert error.message == (
+        "Conversion Error: a value cannot be converted to INT32; "
+        "line 2 of the query: CAST(points AS INTEGER) AS x"
+    )
+
+
+def test_an_error_in_the_query_itself_keeps_duckdbs_words(folder):
+    error = failure(folder, "SELECT nme FROM people")
+    assert 'Referenced column "nme" not found' in error.message
+    assert '"name"' in error.message
+    assert "\n" not in error.message
+
+
+def test_two_columns_of_the_same_name_are_refused(folder):
+    error = failure(folder, "SELECT id AS a, name AS a FROM people")
+    assert error.code == "invalid_columns"
+    assert "'a'" in error.message
+
+
+def test_what_does_not_fit_into_memory_fails_the_query_with_words_about_memory(folder):
+    sql = "SELECT list(i) AS l FROM range(50000000) t(i)"
+    declared = source(people="data/people.csv")
+    with (
+        open_source(declared, folder, memory_limit="30MB") as opened,
+        pytest.raises(RunError, match="Out of Memory"),
+    ):
+        list(opened.query(sql).batches)
+
+
+def test_a_sort_larger_than_memory_goes_to_the_scratch_folder(folder, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    declared = source(people="data/people.csv")
+    sql = "SELECT hash(i) AS h, repeat('x', 100) AS x FROM range(800000) t(i) ORDER BY h"
+    with open_source(declared, folder, memory_limit="60MB", scratch=scratch) as opened:
+        assert sum(len(batch) for batch in opened.query(sql).batches) == 800_000
+    with (
+        open_source(declared, folder, memory_limit="60MB") as opened,
+        pytest.raises(RunError, match="Out of Memory"),
+    ):
+        list(opened.query(sql).batches)

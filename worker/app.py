@@ -1,0 +1,264 @@
+"""The Celery app: every option with its reason, and the one place where the parts are put together.
+
+Operators run it as `celery -A worker.app worker|beat|flower`. The parts (ledger, limiter, clients)
+are built when a worker process first needs them, never at import: `beat` and `flower` need none.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+from kombu import Queue
+
+from worker import logs
+from worker.delivery import Context, Delivery
+from worker.errors import DestinationError, UsageError
+from worker.hints import Deliver, Finish, Hint, Plan, Poll
+from worker.ledger import Ledger, open_ledger
+from worker.ledger.records import Target
+from worker.limiter import Limiter, connect
+from worker.settings import Settings, settings
+from worker.sweeper import Background, Sweeper
+from worker.times import Times
+from worker.zendesk.auth import BasicToken
+from worker.zendesk.client import ZendeskClient
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_VERSION = 1
+"""The `v` of every message; a version that a worker does not know is left to the sweeper."""
+
+TICK_SECONDS = 30.0
+
+
+def make_app(config: Settings, times: Times) -> Celery:
+    """Return the Celery app for these settings."""
+    app = Celery("deskfeed", include=["worker.tasks", "orchestrations.tasks"])
+    app.conf.update(
+        broker_url=config.redis_url.get_secret_value() if config.redis_url else None,
+        # No result is ever asked for: what became of a chunk is in the ledger. Without results
+        # nothing that a task returns or raises is kept in Redis.
+        task_ignore_result=True,
+        # Only JSON, so that a message can hold numbers and names but never code.
+        task_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        # Acknowledged after the work: a worker's death does not lose the message. The ledger's
+        # claim makes the second delivery of a message harmless.
+        task_acks_late=True,
+        # Without it the death of a pool child acknowledges its message. No loop can come of it:
+        # a chunk whose claims expire five times in a row is quarantined.
+        task_reject_on_worker_lost=True,
+        # Whoever is free takes the next chunk; nothing is hoarded by a slow worker.
+        worker_prefetch_multiplier=1,
+        # True loses the running task when Redis goes away: it is revoked and acknowledged.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Delivering waits for Zendesk, not for a processor: threads do the same work as processes
+        # at a fraction of the memory.
+        worker_pool="threads",
+        worker_concurrency=config.concurrency,
+        # Rate limits of Celery's own are per worker; ours is one for all (worker.limiter).
+        worker_disable_rate_limits=True,
+        # Operators look on through Flower.
+        worker_send_task_events=True,
+        # The broker may start after the worker, and may go away for long.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            # A message not acknowledged by then is delivered again. Every countdown is a quarter
+            # of it at most, so that waiting is never taken for death.
+            "visibility_timeout": times.visibility,
+            # Look for such messages every ten seconds, and in every round (the default is to
+            # look in every tenth only: recovery would take minutes longer).
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            # Finds connections that died without a word.
+            "health_check_interval": 25,
+            "global_keyprefix": "deskfeed:",
+        },
+        visibility_timeout=times.visibility,
+        # A start or a hint must not hang when Redis is away: the ledger has it, the sweeper sends.
+        task_publish_retry_policy={
+            "max_retries": 2,
+            "interval_start": 0.1,
+            "interval_step": 0.2,
+            "interval_max": 0.5,
+        },
+        task_default_queue="deskfeed",
+        task_queues=[Queue("deskfeed")],
+        task_track_started=False,
+        # Our own logging, with secrets and customers removed; see worker.logs.
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        timezone="UTC",
+        beat_schedule={
+            "tick": {
+                "task": "orchestrations.tick",
+                "schedule": TICK_SECONDS * config.time_scale,
+                # A tick that nobody took in time is worth nothing: the next one does the same.
+                "options": {"expires": TICK_SECONDS * config.time_scale},
+            }
+        },
+        beat_schedule_filename=str(config.state_dir / "beat-schedule"),
+    )
+    return app
+
+
+app = make_app(settings(), Times().scaled(settings().time_scale))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process works with, built once.
+
+    Attributes:
+        owner: names this process in claims, locks and heartbeats.
+    """
+
+    owner: str
+    times: Times
+    ledger: Ledger
+    limiter: Limiter
+    delivery: Delivery
+    sweeper: Sweeper
+
+
+_building = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _parts(pid: int) -> Parts:
+    config = settings()
+    times = Times().scaled(config.time_scale)
+    times.check()
+    ledger = open_ledger(config.ledger, times)
+    limiter = Limiter(connect(config.redis()))
+    owner = f"{socket.gethostname()}:{pid}:{secrets.token_hex(3)}"
+    delivery = Delivery(
+        Context(
+            ledger=ledger,
+            limiter=limiter,
+            clients=_Clients(config, times),
+            times=times,
+            owner=owner,
+        )
+    )
+    return Parts(owner, times, ledger, limiter, delivery, Sweeper(ledger, delivery, times, owner))
+
+
+def parts() -> Parts:
+    """Return this process' parts; a forked pool child builds its own."""
+    with _building:
+        return _parts(os.getpid())
+
+
+class _Clients:
+    """One client per destination, kept: connections to Zendesk stay open between chunks."""
+
+    def __init__(self, config: Settings, times: Times) -> None:
+        self._config = config
+        self._times = times
+        self._made: dict[Target, ZendeskClient] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, target: Target) -> ZendeskClient:
+        with self._lock:
+            if target not in self._made:
+                try:
+                    self._made[target] = client_for(target, self._config, self._times)
+                except UsageError as error:  # for a worker: the destination's to mend
+                    raise DestinationError(error.message, code=error.code) from None
+            return self._made[target]
+
+
+def client_for(target: Target, config: Settings, times: Times) -> ZendeskClient:
+    """Return a client of a destination with its credential.
+
+    Raises:
+        UsageError: the credential is not set.
+    """
+    email, token = config.credential(target.credential)
+    return ZendeskClient(target.url, BasicToken(email, token), deadline_s=times.post_deadline)
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+def enqueue(hint: Hint) -> None:
+    """Put a hint on the broker.
+
+    Raises:
+        kombu.exceptions.OperationalError: Redis is away; the sweeper will send the hint again.
+    """
+    match hint:
+        case Deliver(run_id, seq, seconds):
+            _send("worker.deliver_chunk", f"{run_id}.{seq:06d}.deliver", seconds, run_id, seq)
+        case Poll(run_id, seq, seconds):
+            _send("worker.poll_job", f"{run_id}.{seq:06d}.poll", seconds, run_id, seq)
+        case Plan(run_id):
+            _send("orchestrations.plan", f"{run_id}.plan", 0.0, run_id)
+        case Finish(run_id):
+            _send("orchestrations.finish", f"{run_id}.finish", 0.0, run_id)
+
+
+def _send(name: str, task_id: str, seconds: float, run_id: str, seq: int | None = None) -> None:
+    kwargs: dict[str, Any] = {"v": MESSAGE_VERSION, "run_id": run_id}
+    if seq is not None:
+        kwargs["seq"] = seq
+    # Each message has an id of its own, so that revoking one does not revoke a later one.
+    app.send_task(
+        name,
+        kwargs=kwargs,
+        task_id=f"{task_id}.{secrets.token_hex(2)}",
+        countdown=seconds if seconds > 0 else None,
+    )
+
+
+# --- signals ----------------------------------------------------------------------------------
+
+
+@signals.setup_logging.connect
+def _on_setup_logging(**_: object) -> None:
+    logs.configure(settings().log_level, settings().log_format)
+
+
+@signals.task_prerun.connect
+def _on_task_prerun(task_id: str, task: Any, kwargs: dict[str, Any], **_: object) -> None:
+    structlog.contextvars.clear_contextvars()
+    known = {name: kwargs[name] for name in ("run_id", "seq") if name in kwargs}
+    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name, **known)
+
+
+@signals.task_postrun.connect
+def _on_task_postrun(**_: object) -> None:
+    structlog.contextvars.clear_contextvars()
+
+
+_background: Background | None = None
+
+
+@signals.worker_ready.connect
+def _on_worker_ready(**_: object) -> None:
+    global _background  # noqa: PLW0603 - the process has one
+    mine = parts()
+    _background = Background(
+        mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), enqueue
+    )
+    _background.start()
+
+
+@signals.worker_shutdown.connect
+def _on_worker_shutdown(**_: object) -> None:
+    if _background is not None:
+        _background.stop()

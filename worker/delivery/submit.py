@@ -1,0 +1,216 @@
+"""Submitting one chunk: claim, job slot, permit, `submitting`, confirm, POST, `polling`.
+
+Whatever goes wrong with the POST is decided once, in `_after`, by the class of the error; the
+ledger has been told before `submit` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from worker.delivery.context import (
+    MOST_UNCLEAR,
+    RETRY_S,
+    UNREACHABLE_PAUSE_S,
+    Client,
+    Context,
+    budget,
+    likely_seconds,
+    reason_of,
+    unconfirmed,
+)
+from worker.errors import (
+    Ambiguous,
+    DeskfeedError,
+    DestinationError,
+    LimiterUnavailable,
+    NotSent,
+    Refused,
+    Superseded,
+    Throttle,
+    Throttled,
+)
+from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
+from worker.ledger.records import Account, Claim
+from worker.ledger.states import ChunkState
+from worker.limiter import Booked, Denied, Go, NotYet
+from worker.profile import Outcome, OutcomeKind
+
+log = structlog.get_logger(__name__)
+
+COMMIT_LEAD_S = 0.04
+"""`submitting` is committed this long before the slot, so that the commit does not make it late."""
+
+THROTTLE_S: dict[Throttle, float] = {"account": 10.0, "chunk": 30.0, "jobs": 3.0}
+"""How long to wait where Zendesk asks to wait and does not say how long."""
+
+
+class Submitter:
+    """Sends chunks.
+
+    Args:
+        context: the parts to work with.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._in = context
+        self._chunks = context.ledger.chunks
+        self._limiter = context.limiter
+
+    def submit(self, run_id: str, seq: int) -> Step:
+        """Send one chunk, or say what it waits for.
+
+        Delivering the same message many times is harmless: only one claim succeeds.
+        """
+        claim = self._chunks.claim(run_id, seq, self._in.owner)
+        if claim is None:
+            return Done()
+        try:
+            return self._send(claim)
+        except Superseded as error:
+            log.warning("chunk_fenced", reason=error.message)
+            return Done()
+
+    def _send(self, claim: Claim) -> Step:
+        account = self._in.ledger.polling.account(claim.target.account)
+        try:
+            client = self._in.clients(claim.target)
+        except DestinationError as error:  # no credential: nothing was tried, nothing is used up
+            self._chunks.wait(claim, 0.0, error.code, message=False)
+            return self._in.pause_destination(claim.target, error)
+        if self._chunks.free_job_slots(account.account) <= 0:
+            return self._give_back(claim, RETRY_S, "job_slot")
+        try:
+            booked = self._reserve(claim, account)
+        except LimiterUnavailable as error:
+            log.warning("limiter_unavailable", reason=error.message)
+            return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")
+        if isinstance(booked, Denied):
+            return self._give_back(claim, booked.retry_in_s, booked.why)
+        self._in.sleep(max(0.0, booked.wait_s - COMMIT_LEAD_S))
+        if not self._submitting(claim, booked):
+            return self._give_back(claim, RETRY_S, "job_slot")
+        go = self._confirm(claim, booked, account)
+        if go is None:
+            return self._retreat(claim, 0.0, "permit_voided", sent=False)
+        return self._post(claim, account, client, go)
+
+    def _reserve(self, claim: Claim, account: Account) -> Booked | Denied:
+        return self._limiter.reserve(
+            account.account,
+            f"{claim.run_id}:{claim.seq}:{claim.fence}",
+            users=len(claim.profiles),
+            requests=1,
+            budget=budget(account),
+            max_wait_s=self._in.times.slept_slot,
+        )
+
+    def _give_back(self, claim: Claim, seconds: float, why: str) -> Step:
+        message = seconds <= self._in.times.longest_countdown
+        self._chunks.wait(claim, seconds, why, message=message)
+        return Wait(seconds, why, message)
+
+    def _submitting(self, claim: Claim, booked: Booked) -> bool:
+        """Commit the intent to POST; a permit that will not be used goes back."""
+        taken = False
+        try:
+            taken = self._chunks.submitting(claim)
+        finally:
+            if not taken:
+                self._cancel(claim.target.account, booked)
+        return taken
+
+    def _confirm(self, claim: Claim, booked: Booked, account: Account) -> Go | None:
+        """Wait for the slot and stamp it; None when the permit is void. Bounded by the lease."""
+        slept = 0.0
+        while slept <= 2 * self._in.times.slept_slot:
+            try:
+                answer = self._limiter.confirm(
+                    account.account, booked.permit, budget=budget(account)
+                )
+            except LimiterUnavailable as error:
+                log.warning("limiter_unavailable", reason=error.message)
+                return None
+            if isinstance(answer, Go):
+                return answer
+            if not isinstance(answer, NotYet):
+                return None
+            self._in.sleep(answer.wait_s)
+            slept += max(answer.wait_s, 0.001)
+        self._cancel(claim.target.account, booked)
+        return None
+
+    def _cancel(self, account: str, booked: Booked) -> None:
+        try:
+            self._limiter.cancel(account, booked.permit)
+        except LimiterUnavailable as error:
+            # It expires by itself: a slot unused, never a slot used twice.
+            log.warning("permit_not_cancelled", reason=error.message)
+
+    def _post(self, claim: Claim, account: Account, client: Client, go: Go) -> Step:
+        try:
+            job = client.create_or_update_many(claim.profiles)
+        except DeskfeedError as error:
+            log.warning("chunk_not_accepted", **reason_of(error))
+            return self._after(claim, account, error)
+        likely = likely_seconds(account, len(claim.profiles))
+        accepted = self._chunks.accepted(claim, job.job_id, likely, go.stamp_us / 1e6)
+        log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
+        hints: list[Hint] = list(self._in.admit(claim.run_id))
+        if not accepted.joined:
+            hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))
+        return Done(tuple(hints))
+
+    def _after(self, claim: Claim, account: Account, error: DeskfeedError) -> Step:
+        """What an error of the POST means for the chunk: one place, by class."""
+        match error:
+            case DestinationError():
+                self._chunks.unsubmit(claim, 0.0, error.code, sent=True, message=False)
+                return self._in.pause_destination(claim.target, error)
+            case Throttled():
+                return self._throttled(claim, error)
+            case NotSent():
+                self._in.pause_account(account.account, UNREACHABLE_PAUSE_S, error.code)
+                return self._retreat(claim, UNREACHABLE_PAUSE_S, error.code, sent=False)
+            case Refused():
+                return self._refused(claim, error)
+            case Ambiguous():
+                return self._unclear(claim, account, error)
+        raise error
+
+    def _retreat(self, claim: Claim, seconds: float, why: str, *, sent: bool) -> Step:
+        message = seconds <= self._in.times.longest_countdown
+        self._chunks.unsubmit(claim, seconds, why, sent=sent, message=message)
+        return Wait(seconds, why, message)
+
+    def _throttled(self, claim: Claim, error: Throttled) -> Step:
+        seconds = error.retry_after_seconds
+        if seconds is None:
+            seconds = THROTTLE_S[error.scope]
+        if error.scope == "account":
+            self._in.pause_account(claim.target.account, seconds, error.code)
+        return self._retreat(claim, seconds, error.code, sent=True)
+
+    def _refused(self, claim: Claim, error: Refused) -> Step:
+        if len(claim.profiles) > 1:
+            halves = self._chunks.split(claim)
+            return Done(tuple(Deliver(claim.run_id, seq) for seq in halves))
+        outcome = Outcome(
+            claim.profiles[0].row, OutcomeKind.FAILED, "rejected_by_zendesk", error.message
+        )
+        return self._end(claim, [outcome])
+
+    def _unclear(self, claim: Claim, account: Account, error: DeskfeedError) -> Step:
+        if claim.spent + 1 >= MOST_UNCLEAR:
+            return self._end(claim, unconfirmed(claim.profiles, error.message))
+        settle = self._in.settle_seconds(account, len(claim.profiles))
+        self._chunks.unclear(claim, settle, error.code)
+        return Wait(settle, error.code, message=settle <= self._in.times.longest_countdown)
+
+    def _end(self, claim: Claim, outcomes: Sequence[Outcome]) -> Step:
+        self._in.ledger.outcomes.finish(
+            claim.run_id, claim.seq, claim.fence, outcomes, leaves=(ChunkState.SUBMITTING,)
+        )
+        return Done((*self._in.admit(claim.run_id), *self._in.close(claim.run_id)))

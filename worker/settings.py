@@ -1,0 +1,130 @@
+"""Settings from environment, `.env`, secret files, and what a running `deskfeed up` left behind.
+
+Read by the shells only (command, Celery app, tasks); everything below them is handed values.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import UsageError
+
+CREDENTIAL_NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
+
+UP_FILE = "up.env"
+"""In the state folder: where `deskfeed up` says how to reach what it started (mode 0600)."""
+
+SECRETS_DIR = "/run/secrets"
+"""Where container engines mount secrets: one file a setting, named like the variable."""
+
+
+class Credential(BaseModel, hide_input_in_errors=True):
+    """A way into Zendesk: e-mail and API token."""
+
+    email: str | None = None
+    api_token: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """Every setting of Deskfeed; `docs/settings.md` tells each one."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DESKFEED_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    redis_url: SecretStr | None = None
+    ledger_url: SecretStr | None = None
+    catalog: Path = Path("orchestrations/catalog")
+    state_dir: Path = Path(".deskfeed")
+    credentials: dict[str, Credential] = Field(default_factory=dict)
+    concurrency: int = Field(default=8, ge=1, le=256)
+    log_format: str = Field(default="console", pattern="^(console|json)$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    time_scale: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("credentials")
+    @classmethod
+    def _names(cls, value: dict[str, Credential]) -> dict[str, Credential]:
+        for name in value:
+            if not re.fullmatch(CREDENTIAL_NAME, name):
+                raise ValueError(f"a credential cannot be called {name!r}")
+        return value
+
+    @property
+    def ledger(self) -> str:
+        """The ledger's SQLAlchemy URL; may hold a password."""
+        if self.ledger_url is not None:
+            return self.ledger_url.get_secret_value()
+        return f"sqlite:///{self.state_dir.resolve() / 'ledger.db'}"
+
+    def redis(self) -> str:
+        """Return the URL of Redis; may hold a password.
+
+        Raises:
+            UsageError: none is set and no `deskfeed up` is running here.
+        """
+        if self.redis_url is None:
+            raise UsageError(
+                "no Redis is known: DESKFEED_REDIS_URL is not set, and no `deskfeed up` runs with "
+                f"the state folder {self.state_dir}",
+                code="broker_unavailable",
+                resolution="Start everything here with: deskfeed up --sandbox   "
+                "(or set DESKFEED_REDIS_URL)",
+            )
+        return self.redis_url.get_secret_value()
+
+    def credential(self, name: str) -> tuple[str, SecretStr]:
+        """Return e-mail and API token of a credential.
+
+        Raises:
+            UsageError: it is not set, or half of it.
+        """
+        found = self.credentials.get(name, Credential())
+        prefix = f"DESKFEED_CREDENTIALS__{name.upper()}__"
+        if not found.email or not found.api_token:
+            missing = [
+                prefix + part
+                for part, value in (("EMAIL", found.email), ("API_TOKEN", found.api_token))
+                if not value
+            ]
+            raise UsageError(
+                f"the credential {name!r} is not complete: {' and '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} not set",
+                code="credential_missing",
+            )
+        return found.email, found.api_token
+
+
+def load_settings() -> Settings:
+    """Read the settings now.
+
+    Raises:
+        UsageError: a value is wrong; names the variable, never the value.
+    """
+    try:
+        secrets = SECRETS_DIR if Path(SECRETS_DIR).is_dir() else None
+        left = Settings(_secrets_dir=secrets).state_dir / UP_FILE
+        # What `deskfeed up` left comes first, so that whatever a person set overrides it.
+        return Settings(_env_file=(left, ".env"), _secrets_dir=secrets)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"DESKFEED_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_context=False, include_url=False)
+        )
+        raise UsageError(f"settings: {problems}") from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,130 @@
+"""The sweeper: puts back on its way whatever stands still. One runs in every worker process.
+
+A lock in the ledger lets one of them sweep at a time; when its process dies the lock's lease ends
+and the next one goes on. Losing all of Redis loses nothing but the time until the next sweep.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from worker.delivery import Delivery
+from worker.errors import DeskfeedError
+from worker.hints import Deliver, Hint, Plan, Poll
+from worker.ledger import Ledger
+from worker.ledger.states import RunState
+from worker.times import Times
+
+log = structlog.get_logger(__name__)
+
+Enqueue = Callable[[Hint], None]
+
+
+class Sweeper:
+    """Finds lost work and tells what to enqueue.
+
+    Args:
+        ledger: the record of truth.
+        delivery: closes runs and fills their windows.
+        times: how often, and what counts as lost.
+        owner: names this process.
+    """
+
+    def __init__(self, ledger: Ledger, delivery: Delivery, times: Times, owner: str) -> None:
+        self._ledger = ledger
+        self._delivery = delivery
+        self._times = times
+        self._owner = owner
+
+    def sweep(self) -> list[Hint]:
+        """Look once; returns what to enqueue, nothing when another process is sweeping."""
+        if not self._ledger.recovery.lock("sweeper", self._owner, 2 * self._times.sweep):
+            return []
+        self._ledger.recovery.release_expired()
+        found = self._ledger.recovery.find_lost()
+        hints: list[Hint] = [
+            *(Deliver(run_id, seq) for run_id, seq in found.deliver),
+            *(Poll(run_id, seq) for run_id, seq in found.poll),
+            *(Plan(run_id) for run_id in found.plan),
+        ]
+        for run_id, state in self._ledger.recovery.active_runs():
+            if state == RunState.SENDING:
+                hints.extend(self._delivery.admit(run_id))
+            hints.extend(self._delivery.close(run_id))
+        if hints:
+            log.info("swept", found=len(hints))
+        return hints
+
+
+class Background:
+    """Two threads of a worker process: one sweeps, one says that the process lives.
+
+    Args:
+        sweeper: what to do.
+        ledger: where to say that the process lives.
+        times: how often.
+        owner: names this process.
+        host: the machine's name.
+        enqueue: puts a hint on the broker; may raise when it is away.
+    """
+
+    def __init__(
+        self,
+        sweeper: Sweeper,
+        ledger: Ledger,
+        times: Times,
+        owner: str,
+        host: str,
+        enqueue: Enqueue,
+    ) -> None:
+        self._sweeper = sweeper
+        self._ledger = ledger
+        self._times = times
+        self._owner = owner
+        self._host = host
+        self._enqueue = enqueue
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._every, args=args, name=args[0], daemon=True)
+            for args in (
+                ("sweeper", times.sweep, self._sweep),
+                ("heartbeat", times.heartbeat, self._beat),
+            )
+        ]
+
+    def start(self) -> None:
+        """Start both threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads and say in the ledger that this process is gone."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=self._times.grace)
+        try:
+            self._ledger.recovery.farewell(self._owner)
+        except DeskfeedError as error:
+            log.warning("farewell_failed", reason=error.message)
+
+    def _every(self, name: str, seconds: float, act: Callable[[], None]) -> None:
+        while True:
+            try:
+                act()
+            except Exception:  # this thread must outlive whatever befalls one round
+                log.exception("background_failed", thread=name)
+            if self._stop.wait(seconds):
+                return
+
+    def _sweep(self) -> None:
+        self._send(self._sweeper.sweep())
+
+    def _send(self, hints: Iterable[Hint]) -> None:
+        for hint in hints:
+            self._enqueue(hint)
+
+    def _beat(self) -> None:
+        self._ledger.recovery.heartbeat(self._owner, self._host)
