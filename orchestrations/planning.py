@@ -83,8 +83,8 @@ class Planner:
     def _stage_and_spool(self, run: Run, orchestration: Orchestration, folder: Path) -> None:
         options = Options.from_json(run.options)
         source = self._catalog.sources[orchestration.source]
-        sql = self._catalog.query(orchestration)
-        with open_source(source, self._catalog.folder, temp=folder) as opened:
+        sql = self._catalog.queries[orchestration.name]
+        with open_source(source, self._catalog.folder, scratch=folder) as opened:
             result = opened.query(sql)
             if options.sample is not None:
                 result = first_rows(result, options.sample)

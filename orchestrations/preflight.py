@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.errors import DestinationError
-from worker.zendesk.client import Identity
 from worker.zendesk.fields import UserField
+from worker.zendesk.replies import Identity
 
 WRITERS = frozenset({"admin", "agent"})
 """Roles that can write users at all; whether an agent's custom role may, only a POST shows."""

@@ -53,9 +53,9 @@ def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]
         source = catalog.sources[orchestration.source]
         with (
             TemporaryDirectory() as temp,
-            open_source(source, catalog.folder, temp=Path(temp)) as opened_source,
+            open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
         ):
-            result = opened_source.query(catalog.query(orchestration))
+            result = opened_source.query(catalog.queries[orchestration.name])
             answer["columns"] = list(result.columns)
             mapper = Mapper(result.columns, verified=orchestration.verified)
             answer["warnings"] = list(mapper.warnings)
@@ -120,9 +120,9 @@ def _preview(
     source = catalog.sources[orchestration.source]
     with (
         TemporaryDirectory() as temp,
-        open_source(source, catalog.folder, temp=Path(temp)) as opened_source,
+        open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
     ):
-        result = first_rows(opened_source.query(catalog.query(orchestration)), count)
+        result = first_rows(opened_source.query(catalog.queries[orchestration.name]), count)
         mapper = Mapper(result.columns, verified=orchestration.verified)
         number = 0
         for batch in result.batches:
