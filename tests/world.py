@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from worker.ledger.records import Limits, Target
 from worker.profile import Profile
 
@@ -35,3 +37,30 @@ def profiles(first: int, count: int) -> list[Profile]:
         )
         for row in range(first, first + count)
     ]
+
+
+def write_catalog(
+    folder: Path,
+    *,
+    rows: str = "id,name,mail\n1,Ada,ada@example.com\n2,Bob,bob@example.com\n",
+    sql: str = "SELECT id AS external_id, name, mail AS email FROM people ORDER BY id",
+    url: str = "http://127.0.0.1:8900",
+    status: str = "active",
+    thresholds: str = "{fail_below: 1}",
+) -> Path:
+    """Write a small catalog and return its folder: one orchestration, `loyalty`."""
+    for name in ("destinations", "sources", "data"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "data" / "people.csv").write_text(rows, encoding="utf-8")
+    (folder / "loyalty.sql").write_text(sql, encoding="utf-8")
+    (folder / "loyalty.yaml").write_text(
+        f"description: For tests\nstatus: {status}\nsource: people\nquery: loyalty.sql\n"
+        f"destination: socktown\nsend: all\nthresholds: {thresholds}\n"
+    )
+    (folder / "destinations" / "socktown.yaml").write_text(
+        f"description: The sandbox\nplugin: zendesk\ncredential: socktown\nbase_url: {url}\n"
+    )
+    (folder / "sources" / "people.yaml").write_text(
+        "description: People\ntype: files\ntables: {people: data/people.csv}\n"
+    )
+    return folder

@@ -73,6 +73,25 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Start it (deskfeed up) or correct DESKFEED_REDIS_URL. Nothing is lost: a run that is "
         "already in the ledger starts by itself once Redis and a worker are there.",
     ),
+    "port_taken": Explanation(
+        "A port is taken", "End what listens there, or choose another port with the option named."
+    ),
+    "already_up": Explanation(
+        "`deskfeed up` runs already",
+        "Use it as it is, or end it (Ctrl-C in its terminal) and start again.",
+    ),
+    "no_embedded_redis": Explanation(
+        "There is no embedded Redis for this machine",
+        "Start a Redis of your own (append-only, noeviction) and set DESKFEED_REDIS_URL.",
+    ),
+    "process_ended": Explanation(
+        "A process of `deskfeed up` ended",
+        "Its last lines tell why. Everything else was ended too, nothing is lost: start again.",
+    ),
+    "process_silent": Explanation(
+        "A process of `deskfeed up` did not become ready",
+        "Its last lines may tell why; a busy machine may just need a second try.",
+    ),
     # --- the run fails before anything is sent ----------------------------------------------
     "query_failed": Explanation(
         "The query failed", "Correct the query or its source, then start the run again."

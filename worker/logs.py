@@ -15,10 +15,11 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]{}=]+@[^\s@<>\"'(),;:\[\]{}=]+")
+_EMAIL = re.compile(r"\S*@\S*")  # too much rather than too little: addresses have odd shapes
+_PROCESS = re.compile(r"\W?(celery|worker|gen|w)[\w-]*@[\w.-]+\W?")
 _SECRET = re.compile(r"(?i)\b(basic|bearer)\s+[a-z0-9+/=._~-]{8,}")
 _URL_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def redact(text: str) -> str:
@@ -32,7 +33,7 @@ def redact(text: str) -> str:
 def _keep_node_names(found: re.Match[str]) -> str:
     # celery@host and gen123@host are how Celery names its processes, not people.
     word = found.group()
-    return word if re.fullmatch(r"(celery|worker|gen|w)[\w-]*@[\w.-]+", word) else "***"
+    return word if _PROCESS.fullmatch(word) else "***"
 
 
 def _redact_value(value: Any) -> Any:
@@ -49,7 +50,17 @@ def _redact_value(value: Any) -> Any:
 
 def redact_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     """Structlog processor: redact every value of a line."""
-    return {key: _redact_value(value) for key, value in event.items()}
+    return {
+        key: _redact_traceback(value) if key == "exception" else _redact_value(value)
+        for key, value in event.items()
+    }
+
+
+def _redact_traceback(value: Any) -> Any:
+    """A traceback keeps its lines; everything else is one line."""
+    if isinstance(value, str):
+        return "\n".join(redact(line) for line in value.splitlines())
+    return _redact_value(value)
 
 
 def configure(level: str = "INFO", style: str = "console") -> None:

@@ -8,14 +8,14 @@ import click
 
 from orchestrations.cli import catalog_verbs, run_verbs
 from orchestrations.cli.output import EXIT_USAGE, fail, print_json
-from worker.errors import DeskfeedError
+from worker.errors import DeskfeedError, UsageError
 from worker.settings import settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(package_name="deskfeed")
 def deskfeed() -> None:
-    r"""Carry the rows of a query to Zendesk user records, and account for every row.
+    """Carry the rows of a query to Zendesk user records, and account for every row.
 
     \b
     First steps:
@@ -25,7 +25,7 @@ def deskfeed() -> None:
       deskfeed failures last           every row that did not arrive, with its reason
 
     Settings come from the environment (DESKFEED_…), `.env` and secret files: docs/settings.md.
-    """
+    """  # noqa: D301 - click reads \b as: leave this paragraph as it is
     from worker import logs
 
     # A person reads this terminal: our own sentences, and of the log only what went wrong.
@@ -58,7 +58,7 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as error:
         if as_json:
-            print_json({"ok": False, "error": {"code": "usage", "message": error.format_message()}})
+            print_json({"ok": False, "error": UsageError(error.format_message()).as_dict()})
         else:
             error.show()
         sys.exit(EXIT_USAGE)

@@ -1,0 +1,116 @@
+"""The Celery app: what operators and schedulers rely on, and what a message may hold."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import SecretStr
+
+from orchestrations import tasks as orchestration_tasks
+from worker import app as app_module
+from worker import tasks as worker_tasks
+from worker.app import make_app
+from worker.hints import Deliver, Finish, Plan, Poll
+from worker.settings import Settings
+from worker.times import Times
+
+
+@pytest.fixture
+def conf():
+    return make_app(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0")), Times()).conf
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    messages = []
+    monkeypatch.setattr(
+        app_module.app, "send_task", lambda name, **kwargs: messages.append((name, kwargs))
+    )
+    return messages
+
+
+def test_task_names_are_the_promised_ones():
+    names = {
+        orchestration_tasks.start.name,
+        orchestration_tasks.plan.name,
+        orchestration_tasks.finish.name,
+        orchestration_tasks.tick.name,
+        worker_tasks.deliver_chunk.name,
+        worker_tasks.poll_job.name,
+    }
+    assert names == {
+        "orchestrations.start",
+        "orchestrations.plan",
+        "orchestrations.finish",
+        "orchestrations.tick",
+        "worker.deliver_chunk",
+        "worker.poll_job",
+    }
+
+
+def test_messages_hold_version_run_and_chunk_and_nothing_else(sent):
+    for hint in (Deliver("df-1", 7), Poll("df-1", 7, 10.5), Plan("df-1"), Finish("df-1")):
+        app_module.enqueue(hint)
+
+    assert [(name, kwargs["kwargs"], kwargs["countdown"]) for name, kwargs in sent] == [
+        ("worker.deliver_chunk", {"v": 1, "run_id": "df-1", "seq": 7}, None),
+        ("worker.poll_job", {"v": 1, "run_id": "df-1", "seq": 7}, 10.5),
+        ("orchestrations.plan", {"v": 1, "run_id": "df-1"}, None),
+        ("orchestrations.finish", {"v": 1, "run_id": "df-1"}, None),
+    ]
+
+
+def test_task_ids_name_run_and_chunk_and_are_never_used_twice(sent):
+    app_module.enqueue(Deliver("df-1", 7))
+    app_module.enqueue(Deliver("df-1", 7))
+
+    first, second = (kwargs["task_id"] for _, kwargs in sent)
+    assert first.startswith("df-1.000007.deliver.")
+    assert first != second
+
+
+def test_a_message_of_an_unknown_version_touches_nothing(monkeypatch):
+    monkeypatch.setattr(worker_tasks, "parts", lambda: pytest.fail("must not be asked"))
+    monkeypatch.setattr(orchestration_tasks, "parts", lambda: pytest.fail("must not be asked"))
+
+    for task, kwargs in (
+        (worker_tasks.deliver_chunk, {"seq": 1}),
+        (worker_tasks.poll_job, {"seq": 1}),
+        (orchestration_tasks.plan, {}),
+        (orchestration_tasks.finish, {}),
+    ):
+        assert task(v=2, run_id="df-1", **kwargs) == "unknown version"
+
+
+def test_a_worker_takes_json_only_and_acknowledges_after_the_work(conf):
+    assert conf.accept_content == ["json"]
+    assert conf.task_acks_late
+    assert conf.task_reject_on_worker_lost
+    assert conf.task_ignore_result
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.worker_pool == "threads"
+
+
+def test_a_running_task_survives_the_loss_of_the_broker_connection(conf):
+    assert conf.worker_cancel_long_running_tasks_on_connection_loss is False
+
+
+def test_a_message_is_redelivered_only_after_every_countdown_is_long_over(conf):
+    times = Times()
+    transport = conf.broker_transport_options
+    assert transport["visibility_timeout"] == conf.visibility_timeout == times.visibility
+    assert transport["visibility_timeout"] >= 4 * times.longest_countdown
+    assert transport["unacked_restore_throttle"] == 1
+
+
+def test_no_secret_but_the_broker_url_is_in_the_configuration(monkeypatch):
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL", "canary@socktown.example")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN", "canary-token")
+    conf = make_app(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0")), Times()).conf
+
+    assert "canary" not in json.dumps(dict(conf), default=str)
+
+
+def test_beat_has_one_static_entry(conf):
+    assert {entry["task"] for entry in conf.beat_schedule.values()} == {"orchestrations.tick"}

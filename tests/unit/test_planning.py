@@ -1,0 +1,198 @@
+"""Planning: nothing is sent before all is spooled, every row is accounted for."""
+
+from __future__ import annotations
+
+import pytest
+from world import write_catalog
+
+from orchestrations import runs
+from orchestrations.loader import load_catalog
+from orchestrations.planning import Planner
+from worker.errors import DestinationError, NotSent, RunError, Superseded
+from worker.ledger.states import ChunkState, RunState
+from worker.zendesk.replies import Identity
+
+
+class Probe:
+    """A destination that lets an administrator in."""
+
+    def __init__(self, identity=None, error=None):
+        self.identity = identity or Identity(
+            user_id=1, role="admin", suspended=False, anonymous=False
+        )
+        self.error = error
+        self.asked = 0
+
+    def whoami(self):
+        self.asked += 1
+        if self.error:
+            raise self.error
+        return self.identity
+
+    def user_fields(self):
+        self.asked += 1
+        return ()
+
+
+@pytest.fixture
+def plan(tmp_path, ledger):
+    """Return a function that starts and plans a run over a catalog made from keywords."""
+
+    def make(probe=None, sample=None, permit=lambda: None, **kwargs):
+        catalog = load_catalog(write_catalog(tmp_path / "catalog", **kwargs))
+        begun, _ = runs.start(
+            catalog, "loyalty", ledger=ledger, principal="t", options=runs.Options(sample=sample)
+        )
+        run = ledger.runs.claim_plan(begun.run_id)
+        planner = Planner(
+            ledger=ledger,
+            catalog=catalog,
+            probe=probe or Probe(),
+            permit=permit,
+            scratch=tmp_path / "scratch",
+        )
+        planner.plan(run)
+        return ledger.views.run(begun.run_id)
+
+    return make
+
+
+def csv(count, start=1):
+    lines = [f"{n},Person {n},p{n}@example.com" for n in range(start, start + count)]
+    return "id,name,mail\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(("rows", "chunks"), [(1, 1), (99, 1), (100, 1), (101, 2), (250, 3)])
+def test_rows_are_cut_into_chunks_of_a_hundred(plan, rows, chunks):
+    view = plan(rows=csv(rows))
+
+    assert view.run.state == RunState.SENDING
+    assert view.run.spool_complete
+    assert view.chunks == {ChunkState.PLANNED: chunks}
+    assert (view.rows.read, view.rows.pending) == (rows, rows)
+
+
+def test_refused_rows_and_duplicates_have_their_outcome_before_anything_is_sent(plan, ledger):
+    view = plan(
+        rows="id,name,mail\n1,Ada,ada@example.com\n2,,b@example.com\n3,Cy,\n,No One,\n"
+        "1,Ada B,ada@example.com\n"
+    )
+
+    assert view.rows.agree
+    assert (view.rows.read, view.rows.pending) == (5, 2)
+    assert view.reasons == {
+        ("failed", "missing_name"): 1,
+        ("failed", "missing_identifier"): 1,
+        ("skipped", "duplicate"): 1,
+    }
+    named = {f.row: f.external_id for f in ledger.views.not_delivered(view.run.run_id)}
+    assert named == {1: "1", 3: "2", 5: None}
+
+
+def test_a_sample_takes_the_first_rows_only(plan):
+    view = plan(rows=csv(30), sample=10)
+
+    assert view.rows.read == 10
+
+
+def test_a_sample_larger_than_the_result_takes_all(plan):
+    assert plan(rows=csv(3), sample=10).rows.read == 3
+
+
+def test_an_empty_result_fails_the_run(plan):
+    with pytest.raises(RunError, match="no rows") as caught:
+        plan(rows="id,name,mail\n")
+    assert caught.value.code == "threshold_exceeded"
+
+
+def test_an_empty_result_is_fine_where_the_orchestration_says_so(plan):
+    view = plan(rows="id,name,mail\n", thresholds="{fail_below: 0}")
+
+    assert view.run.state == RunState.SENDING
+    assert view.chunks == {}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        ("{fail_below: 4}", "3 rows; thresholds.fail_below is 4"),
+        ("{fail_above: 2}", "3 rows; thresholds.fail_above is 2"),
+    ],
+)
+def test_a_result_outside_its_thresholds_fails_the_run(plan, ledger, thresholds, words):
+    with pytest.raises(RunError, match=words):
+        plan(rows=csv(3), thresholds=thresholds)
+    assert ledger.views.run(ledger.runs.newest()[0].run_id).chunks == {}
+
+
+def test_too_many_refused_rows_fail_the_run(plan):
+    with pytest.raises(RunError, match="1 of 3 rows cannot be sent"):
+        plan(
+            rows="id,name,mail\n1,,x@example.com\n2,B,\n3,C,\n",
+            thresholds="{max_failed_percent: 30}",
+        )
+
+
+def test_a_query_without_a_required_column_fails_before_anything_is_spooled(plan, ledger):
+    with pytest.raises(RunError) as caught:
+        plan(sql="SELECT id AS external_id FROM people")
+    assert caught.value.code == "missing_required_field"
+    assert ledger.views.run(ledger.runs.newest()[0].run_id).rows.read == 0
+
+
+def test_a_query_that_fails_midway_spools_nothing(plan, ledger):
+    with pytest.raises(RunError) as caught:
+        plan(
+            rows=csv(5000) + "x,Person,p@example.com\n",
+            sql="SELECT CAST(CAST(id AS INTEGER) AS VARCHAR) AS external_id, name FROM people",
+        )
+    assert caught.value.code == "query_failed"
+    view = ledger.views.run(ledger.runs.newest()[0].run_id)
+    assert (view.rows.read, view.chunks) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("identity", "code"),
+    [
+        (Identity(user_id=None, role="", suspended=False, anonymous=True), "anonymous_login"),
+        (Identity(user_id=1, role="admin", suspended=True, anonymous=False), "login_not_allowed"),
+        (Identity(user_id=1, role="end-user", suspended=False, anonymous=False),
+         "login_not_allowed"),
+    ],
+)  # fmt: skip
+def test_a_login_that_may_not_write_users_stops_the_run_before_the_query(plan, identity, code):
+    with pytest.raises(DestinationError) as caught:
+        plan(probe=Probe(identity), sql="SELECT this is not even read")
+    assert caught.value.code == code
+
+
+def test_an_unreachable_destination_stops_the_run_before_the_query(plan):
+    with pytest.raises(NotSent):
+        plan(probe=Probe(error=NotSent("no route")), sql="SELECT this is not even read")
+
+
+def test_each_request_of_pre_flight_takes_a_permit(plan):
+    permits = []
+    probe = Probe()
+    plan(probe=probe, permit=lambda: permits.append(probe.asked))
+
+    assert permits == [0, 1]
+
+
+def test_the_staging_folder_is_empty_afterwards(plan, tmp_path):
+    plan(rows=csv(300))
+
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_planner_overtaken_midway_completes_nothing(plan, ledger, clock, times):
+    taken = []
+
+    def permit():
+        if not taken:
+            clock.advance(times.lease + 1)
+            taken.append(ledger.runs.claim_plan(ledger.runs.newest()[0].run_id))
+
+    with pytest.raises(Superseded):
+        plan(rows=csv(3), permit=permit)
+    assert ledger.runs.newest()[0].state == RunState.PLANNING

@@ -1,0 +1,88 @@
+"""Where settings come from, which one holds, and that none is ever repeated in an error."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from worker.errors import UsageError
+from worker.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("DESKFEED_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_ledger_lies_in_the_state_folder_by_default(tmp_path):
+    assert load_settings().ledger == f"sqlite:///{tmp_path / '.deskfeed' / 'ledger.db'}"
+
+
+def test_a_credential_comes_from_two_variables(monkeypatch):
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCK_TOWN__EMAIL", "admin@socktown.example")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCK_TOWN__API_TOKEN", "hunter2")
+
+    email, token = load_settings().credential("sock_town")
+    assert (email, token.get_secret_value()) == ("admin@socktown.example", "hunter2")
+    assert "hunter2" not in repr(load_settings())
+
+
+def test_half_a_credential_names_the_missing_variable(monkeypatch):
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL", "admin@socktown.example")
+
+    with pytest.raises(UsageError, match="SOCKTOWN__API_TOKEN is not set") as caught:
+        load_settings().credential("socktown")
+    assert caught.value.code == "credential_missing"
+
+
+def test_a_dot_env_file_is_read_and_the_environment_overrides_it(monkeypatch, tmp_path):
+    (tmp_path / ".env").write_text("DESKFEED_CATALOG=from-file\nDESKFEED_LOG_LEVEL=ERROR\n")
+    monkeypatch.setenv("DESKFEED_CATALOG", "from-environment")
+
+    assert str(load_settings().catalog) == "from-environment"
+    assert load_settings().log_level == "ERROR"
+
+
+def test_what_a_running_up_left_is_found_and_everything_else_overrides_it(monkeypatch, tmp_path):
+    (tmp_path / ".deskfeed").mkdir()
+    (tmp_path / ".deskfeed" / "up.env").write_text("DESKFEED_REDIS_URL=redis://:a@127.0.0.1:1/0\n")
+    assert load_settings().redis() == "redis://:a@127.0.0.1:1/0"
+
+    (tmp_path / ".env").write_text("DESKFEED_REDIS_URL=redis://127.0.0.1:2/0\n")
+    assert load_settings().redis() == "redis://127.0.0.1:2/0"
+
+    monkeypatch.setenv("DESKFEED_REDIS_URL", "redis://127.0.0.1:3/0")
+    assert load_settings().redis() == "redis://127.0.0.1:3/0"
+
+
+def test_without_redis_the_error_names_the_command_that_starts_it():
+    with pytest.raises(UsageError) as caught:
+        load_settings().redis()
+    assert "deskfeed up" in caught.value.resolution
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DESKFEED_CONCURRENCY", "hunter2"),
+        ("DESKFEED_LOG_FORMAT", "hunter2"),
+        ("DESKFEED_TIME_SCALE", "hunter2"),
+    ],
+)
+def test_a_wrong_value_names_its_variable_and_is_not_repeated(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(UsageError, match=name) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_credential_name_that_could_not_be_written_in_a_catalog_is_refused(monkeypatch):
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCK-TOWN__EMAIL", "x@example.com")
+
+    with pytest.raises(UsageError, match="cannot be called"):
+        load_settings()

@@ -1,0 +1,88 @@
+"""What the sweeper puts back on its way."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from worker.delivery import Context, Delivery
+from worker.hints import Deliver, Finish, Plan
+from worker.sweeper import Background, Sweeper
+
+
+@pytest.fixture
+def delivery(ledger, times):
+    def nobody(_target):
+        pytest.fail("sweeping must not speak to Zendesk")
+
+    return Delivery(Context(ledger=ledger, limiter=None, clients=nobody, times=times, owner="w"))
+
+
+@pytest.fixture
+def sweeper(ledger, delivery, times):
+    return Sweeper(ledger, delivery, times, "w")
+
+
+def test_a_run_that_lost_every_message_goes_on(sending, sweeper, ledger, clock, times):
+    sending(*[1] * 10)
+    assert sweeper.sweep() == [Deliver("df-1", seq) for seq in range(1, 9)]
+    assert sweeper.sweep() == []
+
+    clock.advance(times.overdue)
+    assert sorted(hint.seq for hint in sweeper.sweep()) == list(range(1, 9))
+
+
+def test_a_planned_run_without_a_message_is_planned(new_run, sweeper, ledger, clock, times):
+    ledger.runs.start(new_run())
+    clock.advance(times.overdue)
+
+    assert sweeper.sweep() == [Plan("df-1")]
+
+
+def test_a_dead_planners_run_is_planned_again(new_run, sweeper, ledger, clock, times):
+    ledger.runs.start(new_run())
+    ledger.runs.claim_plan("df-1")
+    assert sweeper.sweep() == []
+
+    clock.advance(times.lease)
+    assert sweeper.sweep() == [Plan("df-1")]
+    assert ledger.runs.claim_plan("df-1") is not None
+
+
+def test_a_run_whose_last_chunk_ended_without_closing_it_is_closed(new_run, sweeper, ledger):
+    ledger.runs.start(new_run())
+    ledger.planning.complete(ledger.runs.claim_plan("df-1"))
+
+    assert sweeper.sweep() == [Finish("df-1")]
+    assert sweeper.sweep() == []
+
+
+def test_a_stopped_runs_unsent_chunks_are_cancelled(sending, sweeper, ledger):
+    sending(*[2] * 50)
+    ledger.runs.stop("df-1")
+
+    assert sweeper.sweep() == [Finish("df-1")]
+    assert ledger.views.run("df-1").rows.skipped == 100
+
+
+def test_another_process_sweeping_is_left_alone(sending, sweeper, ledger):
+    sending(1)
+    ledger.recovery.lock("sweeper", "somebody else", 60.0)
+
+    assert sweeper.sweep() == []
+
+
+def test_the_background_goes_on_after_a_round_that_failed(ledger, times):
+    rounds = threading.Semaphore(0)
+
+    class Failing:
+        def sweep(self):
+            rounds.release()
+            raise RuntimeError("once more")
+
+    background = Background(Failing(), ledger, times.scaled(0.001), "w", "host", lambda _hint: None)
+    background.start()
+    assert all(rounds.acquire(timeout=30) for _ in range(3))
+    background.stop()
+    assert ledger.recovery.living_workers() == []
