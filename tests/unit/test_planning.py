@@ -196,3 +196,12 @@ def test_a_planner_overtaken_midway_completes_nothing(plan, ledger, clock, times
     with pytest.raises(Superseded):
         plan(rows=csv(3), permit=permit)
     assert ledger.runs.newest()[0].state == RunState.PLANNING
+
+
+def test_what_a_killed_planner_left_is_removed_before_the_next_one_begins(plan, tmp_path):
+    left = tmp_path / "scratch" / "df-20260101T000000Z-aaaaaa-x7y"
+    left.mkdir(parents=True)
+    (left / "rows").write_text("ada@example.com")
+    plan(rows=csv(1))
+
+    assert not left.exists()

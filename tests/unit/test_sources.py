@@ -109,13 +109,10 @@ def test_a_second_query_does_not_disturb_the_first(folder):
         "SELECT * FROM glob('{data}/*')",
         "SELECT * FROM read_parquet('http://127.0.0.1:1/x.parquet')",
         "SELECT * FROM sniff_csv('{data}/other.csv')",
-        "SELECT * FROM python_variable",
         "SELECT getenv('HOME')",
     ],
 )
 def test_a_query_reads_only_the_declared_files(folder, sql):
-    python_variable = [("a",)]  # DuckDB would find it by name if it were let
-    assert python_variable
     assert failure(folder, sql.format(data=folder / "data")).code == "query_failed"
 
 
@@ -150,6 +147,13 @@ def test_anything_but_one_select_is_refused_and_changes_no_file(folder, sql):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_variables_of_python_are_no_tables_and_the_settings_are_locked(folder):
+    settings = (
+        "current_setting('python_enable_replacements'), current_setting('lock_configuration')"
+    )
+    assert rows(folder, f"SELECT {settings}") == [(False, True)]
+
+
 def test_a_select_may_end_with_a_semicolon_and_have_comments(folder):
     assert rows(folder, "-- why\nWITH a AS (SELECT 1 AS n) SELECT n FROM a; -- end\n") == [(1,)]
 
@@ -163,6 +167,10 @@ def test_a_path_through_a_symbolic_link_out_of_the_catalog_is_refused(folder):
 def test_a_symbolic_link_inside_the_catalog_is_followed(folder):
     (folder / "link.csv").symlink_to(folder / "data" / "other.csv")
     assert rows(folder, "SELECT a FROM t", t="link.csv") == [("1",)]
+
+
+def test_two_stars_find_files_in_all_folders(folder):
+    assert len(rows(folder, "SELECT 1 FROM t", t="**/other.csv")) == 1
 
 
 def test_a_missing_file_names_table_and_pattern(folder):

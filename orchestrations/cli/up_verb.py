@@ -1,0 +1,116 @@
+"""The verb `up`: everything in this terminal, each line under its process' name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from orchestrations.cli.output import print_json, verb
+from orchestrations.cli.processes import OURS, Sink
+from orchestrations.cli.supervisor import StopAsked
+from orchestrations.cli.up import Running, everything_up
+from orchestrations.cli.up_plan import FLOWER_PORT, HOST, SANDBOX_PORT, Options
+
+_COLOURS = {
+    "redis": "red",
+    "sandbox": "magenta",
+    "worker": "green",
+    "beat": "yellow",
+    "flower": "cyan",
+    OURS: "white",
+}
+
+
+@click.command("up")
+@click.option("--sandbox", is_flag=True, help="Also a local stand-in for Zendesk.")
+@click.option("--no-flower", is_flag=True, help="Without Flower, Celery's web page.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), metavar="N", help="Threads of the worker."
+)
+@click.option(
+    "--sandbox-port", type=click.IntRange(0, 65535), default=SANDBOX_PORT, show_default=True
+)
+@click.option(
+    "--flower-port", type=click.IntRange(0, 65535), default=FLOWER_PORT, show_default=True
+)
+@verb
+def up(
+    *,
+    sandbox: bool,
+    no_flower: bool,
+    concurrency: int | None,
+    sandbox_port: int,
+    flower_port: int,
+    as_json: bool,
+) -> None:
+    """Start Redis, worker, beat and Flower here; Ctrl-C ends them all.
+
+    Redis is the embedded one, unless DESKFEED_REDIS_URL is set. Ends with 1 when a process dies.
+    """
+    options = Options(
+        sandbox=sandbox,
+        flower=not no_flower,
+        concurrency=concurrency,
+        sandbox_port=sandbox_port,
+        flower_port=flower_port,
+    )
+    try:
+        with everything_up(options, _terminal(), signals=True) as running:
+            print_json(_as_dict(running)) if as_json else _say_where(running)
+            running.wait()
+    except StopAsked:
+        return
+
+
+def _terminal() -> Sink:
+    """Return a sink that writes to stderr, in colour where that is wanted."""
+    stream = sys.stderr
+    colour = stream.isatty() and not os.environ.get("NO_COLOR")
+
+    def write(name: str, line: str) -> None:
+        label = f"{name:<8}|"
+        if colour:
+            label = click.style(label, fg=_COLOURS.get(name.rstrip("0123456789"), "white"))
+        stream.write(f"{label} {line}\n")
+        stream.flush()
+
+    return write
+
+
+def _say_where(running: Running) -> None:
+    lines = ["", "Everything is up."]
+    if running.flower_url and running.flower_auth:
+        user, _, password = running.flower_auth.partition(":")
+        lines.append(f"  Flower   {running.flower_url}   user {user}, password {password}")
+    if running.sandbox_url:
+        lines.append(f"  Sandbox  {running.sandbox_url}   stands in for Zendesk")
+    lines += [f"  Redis    {_redis_place(running)}", f"  Ledger   {running.ledger}"]
+    if running.sandbox_url not in (None, f"http://{HOST}:{SANDBOX_PORT}"):
+        lines.append(f"A destination reaches the sandbox with `base_url: {running.sandbox_url}`.")
+    lines += [
+        "In another terminal:  deskfeed run loyalty --wait",
+        "Ctrl-C ends everything.",
+        "",
+    ]
+    click.echo("\n".join(lines))
+
+
+def _redis_place(running: Running) -> str:
+    url = urlsplit(running.redis_url)
+    return f"{url.hostname}:{url.port or 6379}"
+
+
+def _as_dict(running: Running) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "redis": _redis_place(running),
+        "sandbox": running.sandbox_url,
+        "flower": running.flower_url,
+        "flower_auth": running.flower_auth,
+        "ledger": running.ledger,
+        "state_dir": str(running.state_dir),
+    }

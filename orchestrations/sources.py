@@ -1,0 +1,287 @@
+"""A source's files as tables of a locked DuckDB, and the one query that reads them.
+
+The query is written by people who may write queries, not read the machine: it sees the declared
+tables and nothing else. What holds it there, all of it DuckDB's own:
+
+1. the declared files are the only paths allowed, and external access is off (no other file, no
+   network, no extension, no ATTACH);
+2. the settings are locked, and Python's variables are not taken for tables;
+3. exactly one statement of type SELECT runs, in a database in memory that holds views only.
+
+A CSV file has no types, so its columns are text, exactly as they stand in the file: guessed types
+would turn the id 007 into 7. The query says what a column is: `CAST(points AS INTEGER)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+
+from orchestrations.spec import Source, data_format
+from worker.errors import RunError
+
+BATCH_ROWS = 2_000
+"""Rows that are Python objects at a time."""
+
+MEMORY_LIMIT = "1GB"
+"""For sorts and joins; what does not fit goes to the scratch folder."""
+
+THREADS = 2
+"""Planning shares the machine with workers whose sends are timed to the millisecond."""
+
+_CSV_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_SETTINGS = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+    "threads": str(THREADS),
+}
+
+_ABOUT_THE_QUERY = (
+    duckdb.ParserException,
+    duckdb.SyntaxException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.PermissionException,
+)
+_ABOUT_THE_MACHINE = (duckdb.OutOfMemoryException, duckdb.IOException)
+_HARMLESS = (
+    "More than one row returned by a subquery used as an expression",
+    "Overflow in addition",
+    "Overflow in subtraction",
+    "Overflow in multiplication",
+    "Malformed JSON",
+    "Could not parse string",
+    "Invalid unicode (byte sequence mismatch) detected",
+)
+_TYPE = (
+    r"U?INT(?:8|16|32|64|128)|U?(?:TINY|SMALL|BIG|HUGE)?INT|INTEGER|FLOAT|DOUBLE|BOOL|BOOLEAN|DATE|"
+    r"TIME|TIMESTAMP|INTERVAL|UUID|JSON|DECIMAL\(\d{1,2},\d{1,2}\)"
+)
+_CONVERSION = re.compile(rf"\bto (?:type )?({_TYPE})\b(?: when casting| failed|$)", re.MULTILINE)
+_POSITION = re.compile(r"^LINE (\d{1,6}): ", re.MULTILINE)
+_CSV_LINE = re.compile(r"\ACSV Error on Line: (\d{1,15})$", re.MULTILINE)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query returned.
+
+    Attributes:
+        columns: names in order, each once.
+        batches: lists of at most `BATCH_ROWS` rows, in order, read as they are taken; taking one
+            may raise `RunError`.
+    """
+
+    columns: tuple[str, ...]
+    batches: Iterator[list[tuple[Any, ...]]]
+
+
+class OpenSource:
+    """A source that can be queried; made by `open_source`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def query(self, sql: str) -> Result:
+        """Run a query.
+
+        Args:
+            sql: exactly one SELECT.
+
+        Raises:
+            RunError: `query_failed`, with DuckDB's words as far as they cannot quote a row's
+                values; `invalid_columns` when two columns of the result have the same name.
+        """
+        # Each query has a cursor of its own: another one would end the stream of the first.
+        cursor = self._connection.cursor()
+        try:
+            columns = _start(cursor, sql)
+        except BaseException:
+            cursor.close()
+            raise
+        return Result(columns, _batches(cursor, sql))
+
+
+def _start(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[str, ...]:
+    """Check and begin the query; return its columns."""
+    _told(sql, lambda: _check_statement(cursor, sql), planning=True)
+    # Asked for the plan first: an error in it cannot have seen a row, so its words may be shown.
+    _told(sql, lambda: cursor.execute("EXPLAIN " + sql), planning=True)
+    _told(sql, lambda: cursor.execute(sql))
+    columns = tuple(str(column[0]) for column in cursor.description or ())
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        names = ", ".join(map(repr, repeated))
+        raise RunError(f"two columns of the query are named {names}", code="invalid_columns")
+    return columns
+
+
+@contextmanager
+def open_source(
+    source: Source,
+    folder: Path,
+    *,
+    scratch: Path | None = None,
+    memory_limit: str = MEMORY_LIMIT,
+) -> Iterator[OpenSource]:
+    """Open a source for queries.
+
+    Args:
+        source: its declaration.
+        folder: the catalog folder; files outside it are refused, also through symbolic links.
+        scratch: a folder for what does not fit into memory; without one such a query fails.
+        memory_limit: bound of DuckDB's own memory, e.g. "1GB".
+
+    Raises:
+        RunError: `query_failed` when a table's files are missing, outside, or not readable.
+    """
+    tables = {name: _files(folder, name, paths) for name, paths in source.tables.items()}
+    connection = duckdb.connect(":memory:", config={**_SETTINGS, "memory_limit": memory_limit})
+    try:
+        for name, files in tables.items():
+            _create_view(connection, name, files)
+        _lock(connection, [str(file) for files in tables.values() for file in files], scratch)
+        yield OpenSource(connection)
+    finally:
+        connection.close()
+
+
+def _files(folder: Path, table: str, patterns: tuple[str, ...]) -> list[Path]:
+    """Return the real paths of a table's files; every pattern must match one."""
+    base = folder.resolve()
+    files: dict[Path, None] = {}
+    for pattern in patterns:
+        literal = base / pattern
+        found = [literal] if literal.is_file() else sorted(base.glob(pattern))
+        real = [path.resolve() for path in found if path.is_file()]
+        if not real:
+            raise RunError(f"table {table!r}: no file matches {pattern!r} in the catalog folder")
+        if not all(path.is_relative_to(base) for path in real):
+            raise RunError(f"table {table!r}: {pattern!r} leads out of the catalog folder")
+        files.update(dict.fromkeys(real))
+    return list(files)
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[Path]) -> None:
+    """Make the files a table's rows; columns of several files are matched by name."""
+    readers = {_reader(file) for file in files}
+    if len(readers) > 1:
+        raise RunError(f"table {table!r}: its files are of different kinds")
+    function, options = readers.pop()
+    paths = ", ".join(_literal(str(file)) for file in files)
+    options += ", union_by_name = true" if len(files) > 1 else ""
+    view = f'CREATE VIEW "{table}" AS SELECT * FROM {function}([{paths}]{options})'  # noqa: S608
+    try:
+        connection.execute(view)
+    except duckdb.Error as error:
+        raise RunError(f"table {table!r}: {_words(error, '', planning=True)}") from None
+    if function == "read_csv":
+        _check_separator(connection, table)
+
+
+def _reader(file: Path) -> tuple[str, str]:
+    """Return DuckDB's table function for a file, and its options; nothing is left to guess."""
+    kind = data_format(file.name)
+    if kind != "csv":
+        return f"read_{kind}", ""
+    separator = _CSV_SEPARATORS[Path(file.name.removesuffix(".gz")).suffix]
+    return "read_csv", (
+        f", all_varchar = true, header = true, delim = {_literal(separator)}, quote = '\"', "
+        "escape = '\"', comment = '', skip = 0"
+    )
+
+
+def _check_separator(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    columns = [row[0] for row in connection.execute(f'DESCRIBE "{table}"').fetchall()]
+    if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
+        raise RunError(
+            f"table {table!r}: the columns of a .csv file are separated by commas, of a .tsv file "
+            f"by tabs; these are not: {columns[0][:60]!r}"
+        )
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, files: list[str], scratch: Path | None) -> None:
+    """Take everything away that the query does not need; the order matters."""
+    # DuckDB 2.0 pushes casts into the CSV reader, where TRY_CAST fails like CAST and errors name
+    # the wrong column (github.com/duckdb/duckdb/issues/23818).
+    connection.execute("SET disabled_optimizers = 'type_pushdown'")
+    connection.execute(
+        "SET temp_directory = " + _literal(str(scratch.resolve()) if scratch else "")
+    )
+    connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, files))}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise RunError("the query must be exactly one SELECT statement (WITH … SELECT is one, too)")
+    if statements[0].named_parameters:
+        raise RunError("the query has parameters ($name or ?); write their values out")
+
+
+def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+    try:
+        while batch := _told(sql, lambda: cursor.fetchmany(BATCH_ROWS)):
+            yield batch
+    finally:
+        cursor.close()
+
+
+def _told(sql: str, call: Callable[[], T], *, planning: bool = False) -> T:
+    """Return what a call returns, or raise its error as one of ours, without row values."""
+    try:
+        return call()
+    except duckdb.Error as error:
+        # `from None`: the original text must not reach a log by way of a traceback.
+        raise RunError(_words(error, sql, planning=planning)) from None
+    except (ValueError, OverflowError) as error:
+        raise RunError(f"a value of the result cannot be read ({type(error).__name__})") from None
+
+
+def _words(error: duckdb.Error, sql: str, *, planning: bool) -> str:
+    """Return DuckDB's words, as far as they can only quote the query."""
+    text = str(error)
+    if isinstance(error, _ABOUT_THE_MACHINE) or (planning and isinstance(error, _ABOUT_THE_QUERY)):
+        return _one_line(text)
+    kind, _, rest = text.partition(": ")
+    kind = kind if re.fullmatch(r"[A-Za-z ]{1,40} Error", kind) else type(error).__name__
+    facts = [phrase for phrase in _HARMLESS if rest.startswith(phrase) or f"\n{phrase}" in rest]
+    if conversion := _CONVERSION.search(rest):
+        facts.append(f"a value cannot be converted to {conversion[1]}")
+    if csv_line := _CSV_LINE.search(rest):
+        facts.append(f"line {csv_line[1]} of a CSV file")
+    facts.append(_query_line(rest, sql))
+    known = "; ".join(filter(None, facts))
+    return f"{kind}: {known or 'its words may quote values and are left out'}"
+
+
+def _query_line(text: str, sql: str) -> str:
+    """Return the line of the query that DuckDB points at, quoted from the query itself."""
+    positions = _POSITION.findall(text)
+    lines = sql.splitlines()
+    number = int(positions[-1]) if positions else 0
+    if not 0 < number <= len(lines):
+        return ""
+    return f"line {number} of the query: {lines[number - 1].strip()[:120]}"
+
+
+def _one_line(text: str) -> str:
+    """Join DuckDB's lines, without carets and without advice on settings that are locked here."""
+    lines = (line.strip() for line in text.partition("Possible solutions:")[0].splitlines())
+    return " ".join(line for line in lines if line.strip("^~ "))[:1_000]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

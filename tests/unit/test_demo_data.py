@@ -1,0 +1,67 @@
+"""The demo's list of customers is the same everywhere and has the faults it promises."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from orchestrations import demo_data
+from orchestrations.loader import load_catalog
+from orchestrations.mapping import Mapper
+from orchestrations.sources import open_source
+from orchestrations.staging import stage
+from worker.profile import CHUNK_SIZE
+
+CATALOG = Path(demo_data.__file__).parent / "catalog"
+
+
+def test_the_committed_file_is_what_the_generator_writes():
+    written = subprocess.run(
+        [sys.executable, "-m", "orchestrations.demo_data"],
+        capture_output=True,
+        check=True,
+        cwd=CATALOG.parent.parent,
+    )
+    assert written.stdout == (CATALOG / "data" / "customers.csv").read_bytes()
+
+
+def test_there_are_2500_customers_nobody_could_really_reach():
+    rows = demo_data.customers()
+    assert len(rows) == 2_500
+    for row in rows:
+        for host in re.findall(r"@([a-z.]+)", row["email"].lower()):
+            assert host in ("example.com", "example.org")
+        assert re.fullmatch(r"\+1\d{3}55501\d\d", row["phone"])
+
+
+def test_the_demo_orchestration_accounts_for_every_row(tmp_path):
+    catalog = load_catalog(CATALOG)
+    orchestration = catalog.orchestration("loyalty")
+    with open_source(catalog.sources[orchestration.source], catalog.folder) as source:
+        result = source.query(catalog.queries["loyalty"])
+        mapper = Mapper(result.columns, verified=orchestration.verified)
+        with stage(result, mapper, tmp_path) as staged:
+            chunks = list(staged.chunks())
+            rejected = list(staged.rejected())
+
+    assert mapper.warnings == ()
+    assert Counter(row.code for row in rejected) == {
+        "missing_name": len(demo_data.NO_NAME) + len(demo_data.BLANK_NAME),
+        "missing_identifier": len(demo_data.NO_IDENTIFIER),
+        "invalid_value": len(demo_data.BAD_EMAIL),
+        "duplicate": len(demo_data.REPEATS_ID) + len(demo_data.REPEATS_EMAIL),
+    }
+    duplicates = {row.row for row in rejected if row.code == "duplicate"}
+    earlier = {*demo_data.REPEATS_ID.values(), *demo_data.REPEATS_EMAIL.values()}
+    assert duplicates == earlier
+    assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK_SIZE] * 24
+    assert sum(map(len, chunks)) + len(rejected) == 2_500
+
+
+def test_a_few_rows_have_a_tier_that_only_zendesk_refuses():
+    tiers = Counter(row["loyalty_tier"] for row in demo_data.customers())
+    assert set(tiers) == {"bronze", "silver", "gold", "platinum", "diamond"}
+    assert tiers["diamond"] == len(demo_data.UNKNOWN_TIER)
