@@ -74,6 +74,8 @@ def test_no_retry_after_raises_or_leaves_its_bounds(value, date):
         ),
         ({"x-rate-limit-remaining": "9", "ratelimit-remaining": "7"}, RateHeaders(None, 7)),
         ({"ratelimit-limit": "700, 700;w=60"}, RateHeaders(700)),
+        ({"ratelimit-reset": "3600"}, RateHeaders(reset_s=3600.0)),
+        ({"ratelimit-reset": "3601"}, RateHeaders()),
         ({"ratelimit-reset": "1795521600"}, RateHeaders()),
         ({"x-rate-limit": "many", "ratelimit-remaining": "-1"}, RateHeaders()),
         ({"x-rate-limit": "7.5", "ratelimit-remaining": "\u0665"}, RateHeaders()),

@@ -1,0 +1,294 @@
+"""The five calls that Deskfeed makes to Zendesk, over requests.
+
+Every call ends within the deadline, with a typed result or an error of `worker.errors` that says
+what follows. Errors of the libraries never leave: they carry the request, and with it the
+credential and the customers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import re
+from collections.abc import Sequence
+from importlib import metadata
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import quote, urlsplit
+
+import requests
+import urllib3
+
+from worker.errors import DeskfeedError, DestinationError, NotSent, UsageError
+from worker.profile import Profile
+from worker.zendesk.answer import Answer
+from worker.zendesk.auth import Auth
+from worker.zendesk.consequences import unclear
+from worker.zendesk.fields import UserField
+from worker.zendesk.payload import (
+    MAX_QUERY_CHARS,
+    SHOW_MANY_LIMIT,
+    encode_users,
+    is_readable,
+    quote_id,
+)
+from worker.zendesk.replies import (
+    JOB_ID,
+    Identity,
+    JobAccepted,
+    JobStatuses,
+    UserRecord,
+    read_field_page,
+    read_identity,
+    read_job_accepted,
+    read_job_statuses,
+    read_users,
+)
+from worker.zendesk.transport import DeadlineAdapter, Exchange, exchange, silence_urllib3
+
+__all__ = ["Identity", "ZendeskClient", "checked_base_url"]
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+"""A decoded answer is not read beyond this; show_many of 100 jobs has about 2 MB."""
+
+MAX_FIELD_PAGES = 20
+"""2,000 user fields; an account with more, or a server that never ends, is refused."""
+
+_READ_BYTES = 65_536
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.zendesk\.com", re.ASCII)
+_LIBRARY_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+
+Method = Literal["GET", "POST"]
+
+
+class ZendeskClient:
+    """Talks to one Zendesk account; may be shared by threads, not across a fork.
+
+    Args:
+        base_url: `https://<label>.zendesk.com`, or http on a loopback address for the sandbox.
+        auth: the credential.
+        deadline_s: seconds from the start of a request to the last byte of its answer.
+        max_answer_bytes: most bytes of an answer, after decompression.
+        pool_size: connections kept open; more threads than this work, and reconnect more often.
+        ca_file: certificates to trust in place of those that come with requests.
+
+    Raises:
+        UsageError: `base_url` is neither of the two.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        auth: Auth,
+        *,
+        deadline_s: float = 20.0,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        pool_size: int = 32,
+        ca_file: str | None = None,
+    ) -> None:
+        self._base = checked_base_url(base_url)
+        self._auth = auth
+        self._deadline_s = deadline_s
+        self._max_answer_bytes = max_answer_bytes
+        self._adapter = DeadlineAdapter(pool_size)
+        # There is no way to switch the check of certificates off.
+        self._verify: str | Literal[True] = ca_file or True
+        self._user_agent = f"deskfeed/{_version()}"
+        silence_urllib3()
+
+    def __repr__(self) -> str:
+        return f"ZendeskClient({self._base!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections kept open."""
+        self._adapter.close()
+
+    def create_or_update_many(self, profiles: Sequence[Profile]) -> JobAccepted:
+        """POST the users; return the job that Zendesk queued. Nothing is delivered by that alone.
+
+        Raises:
+            DestinationError: a person must act: credential, rights, subdomain, TLS, redirect.
+            NotSent: no byte left this machine.
+            Refused: Zendesk did nothing with the request; or it is too large to send.
+            Throttled: Zendesk asks to wait.
+            Ambiguous: nobody knows whether there is a job now.
+        """
+        path = "/api/v2/users/create_or_update_many.json"
+        return read_job_accepted(self._send("POST", path, encode_users(profiles)))
+
+    def job_statuses(self, job_ids: Sequence[str]) -> JobStatuses:
+        """Return the jobs, by id, that Zendesk knows of these (at most 100).
+
+        Raises:
+            ValueError: too many ids, or one that is no job's id.
+            DestinationError: a person must act.
+            Throttled: Zendesk asks to wait.
+            NotSent: no usable answer; ask again.
+        """
+        if not 1 <= len(job_ids) <= SHOW_MANY_LIMIT:
+            raise ValueError(f"ask for 1 to {SHOW_MANY_LIMIT} jobs, not {len(job_ids)}")
+        if not all(JOB_ID.fullmatch(job_id) for job_id in job_ids):
+            raise ValueError("a job's id has 1 to 64 letters, digits, _ or -")
+        answer = self._send("GET", "/api/v2/job_statuses/show_many.json?ids=" + ",".join(job_ids))
+        return read_job_statuses(answer, job_ids)
+
+    def whoami(self) -> Identity:
+        """Return whom Zendesk takes us for; a wrong login may be answered as `anonymous`.
+
+        Raises:
+            DestinationError, Throttled, NotSent: as `job_statuses`.
+        """
+        return read_identity(self._send("GET", "/api/v2/users/me.json"))
+
+    def user_fields(self) -> tuple[UserField, ...]:
+        """Return the account's user fields; one request for each 100 of them.
+
+        Raises:
+            DestinationError, Throttled, NotSent: as `job_statuses`.
+        """
+        path = "/api/v2/user_fields.json?page%5Bsize%5D=100"
+        fields: list[UserField] = []
+        after = ""
+        for _ in range(MAX_FIELD_PAGES):
+            answer = self._send("GET", path + after)
+            page = read_field_page(answer)
+            fields.extend(page.fields)
+            if page.after_cursor is None:
+                return tuple(fields)
+            # Built from the cursor: `links.next` is a URL, and it may name another host.
+            after = "&page%5Bafter%5D=" + quote(page.after_cursor, safe="", errors="replace")
+        raise unclear(f"the user fields have more than {MAX_FIELD_PAGES} pages", posted=False)
+
+    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+        """Return the users that have these external_ids, in any order; unknown ones are missing.
+
+        Args:
+            external_ids: one batch of `payload.readable_batches`.
+
+        Raises:
+            ValueError: too many ids, too long together, or one that cannot be asked for.
+            DestinationError, Throttled, NotSent: as `job_statuses`.
+        """
+        ids = ",".join(quote_id(external_id) for external_id in external_ids)
+        if not 1 <= len(external_ids) <= SHOW_MANY_LIMIT or len(ids) > MAX_QUERY_CHARS:
+            raise ValueError("ask for the users of one batch of readable_batches")
+        if not all(is_readable(external_id) for external_id in external_ids):
+            raise ValueError("an external_id with a comma, or blank, cannot be asked for")
+        return read_users(self._send("GET", "/api/v2/users/show_many.json?external_ids=" + ids))
+
+    def _send(self, method: Method, path: str, body: bytes | None = None) -> Answer:
+        # Raised here, where no library error is being handled, so that the error has no context:
+        # that would hold the request, with the credential and the customers.
+        answer = self._attempt(method, path, body)
+        if isinstance(answer, DeskfeedError):
+            raise answer
+        return answer
+
+    def _attempt(self, method: Method, path: str, body: bytes | None) -> Answer | DeskfeedError:
+        request = self._prepare(method, path, body)
+        if not _same_origin(request.url or "", self._base):
+            return DestinationError("the request would go to another host", code="wrong_host")
+        with exchange(self._deadline_s) as current:
+            try:
+                return self._exchange(request, current)
+            except _LIBRARY_ERRORS as error:
+                return _converted(error, current, posted=method == "POST")
+
+    def _prepare(self, method: Method, path: str, body: bytes | None) -> requests.PreparedRequest:
+        headers = {
+            "Authorization": self._auth.header(),
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": self._user_agent,
+        }
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return requests.Request(method, self._base + path, headers, data=body).prepare()
+
+    def _exchange(self, request: requests.PreparedRequest, current: Exchange) -> Answer:
+        response = self._adapter.send(
+            request, stream=True, timeout=self._deadline_s, verify=self._verify
+        )
+        try:
+            body = bytearray()
+            for piece in response.iter_content(_READ_BYTES):
+                body += piece
+                current.remaining()
+                if len(body) > self._max_answer_bytes:
+                    raise ValueError("the answer is too long")
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status_code, headers, bytes(body))
+        finally:
+            response.close()
+
+
+def checked_base_url(base_url: str) -> str:
+    """Return scheme and host (and port) of an account's API, without a slash at the end.
+
+    Raises:
+        UsageError: it is neither `https://<label>.zendesk.com` nor http on a loopback address.
+    """
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port, parts = "", None, urlsplit("")
+    shown = f"[{host}]" if ":" in host else host
+    origin = f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "")
+    zendesk = parts.scheme == "https" and port is None and _SUBDOMAIN.fullmatch(host)
+    local = parts.scheme == "http" and _is_loopback(host)
+    # Compared as a whole: user, path, query and fragment would still be in `base_url`.
+    if not (zendesk or local) or base_url.rstrip("/") != origin:
+        raise UsageError(
+            "base_url must be https://<subdomain>.zendesk.com, or http on a loopback address"
+        )
+    return origin
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _same_origin(url: str, base: str) -> bool:
+    """Compare what the library will connect to with what was meant, after all its quoting."""
+    found, meant = urlsplit(url), urlsplit(base)
+    return (found.scheme, found.netloc) == (meant.scheme, meant.netloc)
+
+
+def _converted(error: Exception, current: Exchange, *, posted: bool) -> DeskfeedError:
+    """Say what an error of the libraries means; nothing of the error itself is passed on."""
+    if not current.left:
+        # Before ConnectionError, of which it is a subclass: a certificate needs a person.
+        if isinstance(error, requests.exceptions.SSLError):
+            return DestinationError("the TLS certificate or handshake failed", code="tls_error")
+        return NotSent("Zendesk cannot be reached; nothing was sent")
+    return unclear("Zendesk's answer did not arrive whole and in time", posted=posted)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("deskfeed")
+    except metadata.PackageNotFoundError:
+        return "0"
