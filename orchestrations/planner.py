@@ -79,8 +79,9 @@ def _wait_for_permit(mine: Parts, account: str) -> None:
 
 
 def _end_with_parent() -> None:
-    # Blocks until the worker's end of the pipe is closed, which its death does too.
-    sys.stdin.buffer.read()
+    # Blocks until the worker's end of the pipe is closed, which its death does too. Read without
+    # a buffer: the lock of a buffer would abort the interpreter's ordinary end.
+    os.read(0, 1)
     os._exit(3)
 
 

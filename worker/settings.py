@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -81,7 +82,13 @@ class Settings(BaseSettings):
                 resolution="Start everything here with: deskfeed up --sandbox   "
                 "(or set DESKFEED_REDIS_URL)",
             )
-        return self.redis_url.get_secret_value()
+        url = self.redis_url.get_secret_value()
+        if not _is_redis_url(url):
+            raise UsageError(
+                "DESKFEED_REDIS_URL is not of the form redis://[:PASSWORD@]HOST:PORT/0 (or rediss://)",
+                code="broker_unavailable",
+            )
+        return url
 
     def credential(self, name: str) -> tuple[str, SecretStr]:
         """Return e-mail and API token of a credential.
@@ -103,6 +110,14 @@ class Settings(BaseSettings):
                 code="credential_missing",
             )
         return found.email, found.api_token
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is not a number
+        return False
 
 
 def load_settings() -> Settings:

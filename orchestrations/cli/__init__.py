@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from orchestrations.cli import catalog_verbs, run_verbs
+from orchestrations.cli import catalog_verbs, run_verbs, up_verb
 from orchestrations.cli.output import EXIT_USAGE, fail, print_json
 from worker.errors import DeskfeedError, UsageError
 from worker.settings import settings
@@ -33,6 +33,7 @@ def deskfeed() -> None:
 
 
 for _command in (
+    up_verb.up,
     catalog_verbs.check,
     catalog_verbs.preview,
     catalog_verbs.destinations,

@@ -40,6 +40,9 @@ MOST_WAITING_LINES = 5_000
 LONGEST_LINE = 16_384
 """Bytes; a child that never ends its line must not fill our memory."""
 
+SHORTEST_SECRET = 8
+"""Characters; a shorter text stands in many lines by chance."""
+
 LAST_LINES_S = 2.0
 """How long a dead child's last lines may take to arrive; a stranger may hold its pipe open."""
 
@@ -97,7 +100,7 @@ class Output:
 
     def __init__(self, sink: Sink, secrets: Sequence[str] = ()) -> None:
         self._sink = sink
-        self._secrets = tuple(secrets)
+        self._secrets = tuple(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
         self._waiting: queue.Queue[tuple[str, str] | None] = queue.Queue(MOST_WAITING_LINES)
         self._left_out = 0
         self._lock = threading.Lock()

@@ -45,27 +45,30 @@ def claimed(state_dir: Path) -> Iterator[int]:
 
 def _lock(lock: int, state_dir: Path) -> None:
     deadline = time.monotonic() + DYING_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(lock, 20, 0).decode().strip()
-            if _is_alive(pid):
-                raise UsageError(
-                    f"another `deskfeed up` (process {pid}) runs with the state folder {state_dir}",
-                    code="already_up",
-                ) from None
-            if time.monotonic() > deadline:
-                raise UsageError(
-                    f"a `deskfeed up` that was killed (process {pid}) left processes behind that "
-                    f"still work with the state folder {state_dir}",
-                    code="already_up",
-                    resolution="End them (ps shows valkey-server, celery -A worker.app and "
-                    "worker.sandbox), then start again.",
-                ) from None
-            time.sleep(0.1)
-        else:
-            return
+    while not _try_lock(lock):
+        pid = os.pread(lock, 20, 0).decode().strip()
+        if _is_alive(pid):
+            raise UsageError(
+                f"another `deskfeed up` (process {pid}) runs with the state folder {state_dir}",
+                code="already_up",
+            )
+        if time.monotonic() > deadline:
+            raise UsageError(
+                f"a `deskfeed up` that was killed (process {pid}) left processes behind that "
+                f"still work with the state folder {state_dir}",
+                code="already_up",
+                resolution="End them (ps shows valkey-server, celery -A worker.app and "
+                "worker.sandbox), then start again.",
+            )
+        time.sleep(0.1)
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_alive(pid: str) -> bool:
@@ -84,7 +87,8 @@ def up_file(state_dir: Path, made: Mapping[str, str]) -> Iterator[None]:
     path, new = state_dir / UP_FILE, state_dir / f"{UP_FILE}.new"
     new.unlink(missing_ok=True)
     lines = ["# Written by `deskfeed up`, removed when it ends.", *(f"{k}={made[k]}" for k in made)]
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
         file.write("\n".join(lines) + "\n")
     new.replace(path)
     try:

@@ -26,6 +26,8 @@ __all__ = ["Options", "Running", "StopAsked", "everything_up"]
 READY_S = 60.0
 """How long a process may take to become ready, on a machine that has other things to do."""
 
+_CELERY = ("-m", "celery", "--quiet", "-A", "worker.app")
+
 # Ended in this order, each stage once the one before it is gone: who sends, who answers, who keeps.
 _SENDERS, _SANDBOX, _REDIS = 2, 1, 0
 
@@ -181,26 +183,32 @@ def _start_sandbox(supervisor: Supervisor, plan: Plan, port: int) -> str:
 
 
 def _start_celery(supervisor: Supervisor, plan: Plan) -> str | None:
-    """Start workers, beat and Flower side by side; returns Flower's address."""
-    environment = {**plan.base, **plan.made}
-    celery = ("-m", "celery", "-A", "worker.app")
-    workers = []
-    for number in range(1, plan.options.workers + 1):
-        name = "worker" if number == 1 else f"worker{number}"
-        argv = (*celery, "worker", "--loglevel", "INFO", "--hostname", f"{name}@%h")
-        command = _python(plan, name, argv, environment, ready_line=rf"\b{name}@\S+ ready\.")
-        workers.append(supervisor.start(command))
-    supervisor.start(_python(plan, "beat", (*celery, "beat"), environment))
-    url = None
-    if (port := plan.flower_port) is not None:
-        argv = (*celery, "flower", f"--address={HOST}", f"--port={port}")
-        with_login = {**environment, "FLOWER_BASIC_AUTH": plan.flower_auth}
-        flower = supervisor.start(_python(plan, "flower", argv, with_login))
-        supervisor.await_ready(flower, lambda: _answers(port, "/healthcheck"), READY_S)
-        url = f"http://{HOST}:{port}"
+    """Start workers and beat side by side, then Flower; returns Flower's address."""
+    workers = [_start_worker(supervisor, plan, number) for number in range(plan.options.workers)]
+    supervisor.start(_python(plan, "beat", (*_CELERY, "beat"), {**plan.base, **plan.made}))
     for worker in workers if plan.shows_ready else ():
         supervisor.await_ready(worker, worker.ready.is_set, READY_S)
-    return url
+    if plan.flower_port is None:
+        return None
+    # Only now: Flower asks workers about themselves as it starts, and warns when none answers.
+    return _start_flower(supervisor, plan, plan.flower_port)
+
+
+def _start_worker(supervisor: Supervisor, plan: Plan, number: int) -> Child:
+    name = f"worker{number + 1}" if number else "worker"
+    argv = (*_CELERY, "worker", "--loglevel", "INFO", "--hostname", f"{name}@%h")
+    ready_line = rf"\b{name}@\S+ ready\."  # Celery's words, once it takes messages
+    environment = {**plan.base, **plan.made}
+    return supervisor.start(_python(plan, name, argv, environment, ready_line=ready_line))
+
+
+def _start_flower(supervisor: Supervisor, plan: Plan, port: int) -> str:
+    # The login by environment: everybody can read a command line.
+    environment = {**plan.base, **plan.made, "FLOWER_BASIC_AUTH": plan.flower_auth}
+    argv = (*_CELERY, "flower", f"--address={HOST}", f"--port={port}")
+    flower = supervisor.start(_python(plan, "flower", argv, environment))
+    supervisor.await_ready(flower, lambda: _answers(port, "/healthcheck"), READY_S)
+    return f"http://{HOST}:{port}"
 
 
 def _python(

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from worker.errors import UsageError
@@ -87,7 +88,7 @@ class Plan:
 def own_settings(options: Options) -> Settings:
     """Return what the person set, without what an `up` that was killed may have left."""
     load_settings()  # says what is wrong, should anything be
-    given = {
+    given: dict[str, Any] = {
         name: options.environment[variable]
         for name in ("redis_url", "ledger_url", "state_dir", "log_level")
         if (variable := f"DESKFEED_{name.upper()}") in options.environment
@@ -98,13 +99,18 @@ def own_settings(options: Options) -> Settings:
 
 
 def make_plan(options: Options, config: Settings, lock: int) -> Plan:
+    """Decide everything; `lock` is the state folder's, for the children to inherit.
+
+    Raises:
+        UsageError: a port is taken, or the person's own Redis does not answer.
+    """
     password, port = secrets.token_hex(24), None
     if config.redis_url is None:
         port = free_port()
         redis_url = f"redis://:{password}@{HOST}:{port}/0"
     else:
         redis_url = config.redis_url.get_secret_value()
-        check_redis(redis_url)
+        _check_redis(redis_url)
     made = {} if port is None else {"DESKFEED_REDIS_URL": redis_url}
     if options.sandbox and not _has_sandbox_credential(config, options):
         made |= SANDBOX_CREDENTIAL
@@ -176,7 +182,7 @@ def _port(wanted: int, option: str) -> int:
     return wanted
 
 
-def check_redis(url: str) -> None:
+def _check_redis(url: str) -> None:
     if problem := redis_problem(url):
         raise UsageError(
             f"the Redis that DESKFEED_REDIS_URL names does not answer ({problem})",
@@ -187,6 +193,7 @@ def check_redis(url: str) -> None:
 
 
 def redis_problem(url: str) -> str | None:
+    """Return why the Redis at this URL does not answer, in a word, or None when it does."""
     import redis  # a tenth of a second, which `deskfeed --help` need not wait
     from redis.backoff import NoBackoff
     from redis.retry import Retry

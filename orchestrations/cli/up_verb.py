@@ -83,9 +83,8 @@ def _terminal() -> Sink:
 
 def _say_where(running: Running) -> None:
     lines = ["", "Everything is up."]
-    if running.flower_url and running.flower_auth:
-        user, _, password = running.flower_auth.partition(":")
-        lines.append(f"  Flower   {running.flower_url}   user {user}, password {password}")
+    if running.flower_url:
+        lines.append(f"  Flower   {running.flower_url}   {_flower_login(running)}")
     if running.sandbox_url:
         lines.append(f"  Sandbox  {running.sandbox_url}   stands in for Zendesk")
     lines += [f"  Redis    {_redis_place(running)}", f"  Ledger   {running.ledger}"]
@@ -99,6 +98,13 @@ def _say_where(running: Running) -> None:
     click.echo("\n".join(lines))
 
 
+def _flower_login(running: Running) -> str:
+    if "FLOWER_BASIC_AUTH" in os.environ:  # the person's own: not ours to show
+        return "login as in FLOWER_BASIC_AUTH"
+    user, _, password = (running.flower_auth or "").partition(":")
+    return f"user {user}, password {password}"
+
+
 def _redis_place(running: Running) -> str:
     url = urlsplit(running.redis_url)
     return f"{url.hostname}:{url.port or 6379}"
@@ -110,7 +116,7 @@ def _as_dict(running: Running) -> dict[str, Any]:
         "redis": _redis_place(running),
         "sandbox": running.sandbox_url,
         "flower": running.flower_url,
-        "flower_auth": running.flower_auth,
+        "flower_login": _flower_login(running) if running.flower_url else None,
         "ledger": running.ledger,
         "state_dir": str(running.state_dir),
     }

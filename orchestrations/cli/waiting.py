@@ -17,7 +17,7 @@ from rich.text import Text
 from orchestrations import report
 from orchestrations.cli.output import errors
 from worker.ledger import Ledger
-from worker.ledger.records import RunView
+from worker.ledger.records import Account, RunView
 from worker.ledger.states import RunState
 
 LOOK_EVERY_S = 0.5
@@ -83,26 +83,14 @@ class Watcher:
         """Return how fast the run goes now, and how long it will take."""
         account = self._ledger.polling.account(view.run.target.account)
         now = time.time()
-        recent = [
-            event.data["users"]
-            for event in self._ledger.views.events(self._run_id, "chunk_submitted", RATE_OVER_S)
-        ]
+        recent = self._ledger.views.events(self._run_id, "chunk_submitted", RATE_OVER_S)
         begun = view.run.started_at or now
-        rate = sum(recent) / min(RATE_OVER_S, max(now - begun, 1.0))
+        users = sum(event.data["users"] for event in recent)
         return Pace(
-            users_per_second=rate,
+            users_per_second=users / min(RATE_OVER_S, max(now - begun, 1.0)),
             budget=account.limits.users_per_second,
-            seconds_left=self._seconds_left(view, account.job_seconds),
+            seconds_left=_seconds_left(view, account, now - recent[-1].at if recent else 0.0),
         )
-
-    def _seconds_left(self, view: RunView, job_seconds: float) -> float | None:
-        if view.run.state != RunState.SENDING:
-            return None
-        buckets = report.chunk_buckets(view)
-        unsent = buckets["planned"] + buckets["waiting"] + buckets["sending"]
-        account = self._ledger.polling.account(view.run.target.account)
-        full_chunks_a_second = account.limits.users_per_second / 100
-        return unsent / full_chunks_a_second + job_seconds
 
     def _say_what_is_wrong(self, view: RunView) -> None:
         patience = self._started + 8.0  # a worker that just starts needs a moment to say so
@@ -120,6 +108,17 @@ class Watcher:
         if sentence not in self._said:
             self._said.add(sentence)
             self._notice(sentence)
+
+
+def _seconds_left(view: RunView, account: Account, since_last: float) -> float | None:
+    """Until the last row has an outcome: the rest at full rate, and then the last job."""
+    if view.run.state != RunState.SENDING:
+        return None
+    buckets = report.chunk_buckets(view)
+    unsent = buckets["planned"] + buckets["waiting"] + buckets["sending"]
+    if unsent == 0:
+        return max(account.job_seconds - since_last, 1.0)
+    return unsent * 100 / account.limits.users_per_second + account.job_seconds
 
 
 Show = Callable[[RunView, Pace], None]

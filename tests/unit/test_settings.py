@@ -86,3 +86,14 @@ def test_a_credential_name_that_could_not_be_written_in_a_catalog_is_refused(mon
 
     with pytest.raises(UsageError, match="cannot be called"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:x", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "hunter2"]
+)
+def test_a_redis_url_that_is_none_is_refused_and_not_repeated(monkeypatch, url):
+    monkeypatch.setenv("DESKFEED_REDIS_URL", url)
+
+    with pytest.raises(UsageError, match="DESKFEED_REDIS_URL is not of the form") as caught:
+        load_settings().redis()
+    assert "hunter2" not in str(caught.value)
