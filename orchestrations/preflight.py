@@ -21,8 +21,8 @@ class Probe(Protocol):
         """Return who the credential is."""
         ...
 
-    def user_fields(self) -> tuple[UserField, ...]:
-        """Return the account's user fields."""
+    def user_fields(self, permit: Callable[[], None]) -> tuple[UserField, ...]:
+        """Return the account's user fields; `permit` is called before each request."""
         ...
 
 
@@ -53,8 +53,7 @@ def check_connection(probe: Probe, permit: Callable[[], None]) -> Connection:
     permit()
     identity = probe.whoami()
     _refuse(identity)
-    permit()
-    return Connection(role=identity.role or "", fields=probe.user_fields())
+    return Connection(role=identity.role or "", fields=probe.user_fields(permit))
 
 
 def _refuse(identity: Identity) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _EMAIL = re.compile(r"\S*@\S*")  # too much rather than too little: addresses have odd shapes
-_PROCESS = re.compile(r"\W?(celery|worker|gen|w)[\w-]*@[\w.-]+\W?")
+_PROCESS = re.compile(rf"\W?(celery|worker\d*|gen\d+)@{re.escape(socket.gethostname())}\W?")
+"""How Celery names the processes of this machine."""
+
 _SECRET = re.compile(r"(?i)\b(basic|bearer)\s+[a-z0-9+/=._~-]{8,}")
 _URL_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -31,7 +34,6 @@ def redact(text: str) -> str:
 
 
 def _keep_node_names(found: re.Match[str]) -> str:
-    # celery@host and gen123@host are how Celery names its processes, not people.
     word = found.group()
     return word if _PROCESS.fullmatch(word) else "***"
 

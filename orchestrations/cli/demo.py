@@ -23,6 +23,7 @@ import click
 from rich.console import Console
 
 from orchestrations import report
+from orchestrations.cli.output import console
 from orchestrations.cli.up import Options, Running, StopAsked, everything_up
 from orchestrations.cli.up_plan import FLOWER_PORT, HOST, SANDBOX_PORT
 from worker.errors import DeskfeedError
@@ -53,7 +54,7 @@ class Check:
 
 def main() -> int:
     """Run the demo; returns 0 when every number agrees, 1 when one does not, 130 on Ctrl-C."""
-    out = Console(highlight=False)
+    out = console()
     folder = Path(tempfile.mkdtemp(prefix="deskfeed-demo-"))
     try:
         good = _demo(out, folder)

@@ -10,6 +10,9 @@ import sys
 import pytest
 from stage import ROOT, until
 
+# Two demos at a time would want the same ports at the same moment.
+pytestmark = pytest.mark.xdist_group("demo")
+
 
 def descendants(pid):
     """Every process below one, by `ps`."""

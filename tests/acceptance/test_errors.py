@@ -7,6 +7,8 @@ import json
 import pytest
 from stage import free_port, make_stage, until
 
+pytestmark = pytest.mark.xdist_group("errors")
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
@@ -141,8 +143,9 @@ def test_bulk_import_switched_off_pauses_the_run_and_says_what_to_ask_for(stage)
 
 
 def test_a_wrong_redis_url_starts_nothing(stage):
+    before = stage.json("runs")["runs"]
     fails(stage, "broker_unavailable", 2, "DESKFEED_REDIS_URL", DESKFEED_REDIS_URL="redis://h:x")
-    assert stage.json("runs")["runs"] == [] or stage.json("show", "last")["state"] == "failed"
+    assert stage.json("runs")["runs"] == before
 
 
 def test_a_run_started_while_redis_is_away_starts_by_itself_when_it_is_back(stage):
@@ -164,29 +167,3 @@ def test_a_key_starts_one_run_however_often_it_is_used(stage):
     assert (first["new"], second["new"]) == (True, False)
     assert first["run_id"] == second["run_id"]
     assert stage.deskfeed("watch", first["run_id"]).returncode == 0
-
-
-def test_with_no_worker_alive_wait_says_so_and_names_the_command(tmp_path):
-    import subprocess
-    import sys
-
-    from stage import ROOT
-
-    with make_stage(tmp_path) as lonely:
-        waiting = subprocess.Popen(
-            [sys.executable, "-m", "orchestrations", "run", "loyalty", "--wait"],
-            cwd=ROOT, env=lonely.environment, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        seen = []
-        for line in waiting.stderr:
-            seen.append(line)
-            if "no worker is alive" in line:
-                break
-        else:
-            pytest.fail("".join(seen))
-        assert "deskfeed up" in "".join(seen)
-        assert lonely.sandbox.stats()["posts"] == 0
-
-        lonely.start_worker()
-        _, rest = waiting.communicate(timeout=60)
-        assert waiting.returncode == 0, rest

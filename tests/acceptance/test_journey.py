@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import re
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +17,8 @@ from stage import ROOT, free_port, make_stage, until
 
 from worker.ledger.states import RunState
 from worker.profile import OutcomeKind
+
+pytestmark = pytest.mark.xdist_group("journey")
 
 AUTH = "operator:canary-free"
 
@@ -180,12 +181,16 @@ def canaries():
     names = {row["name"].strip() for row in rows if " " in row["name"].strip()}
     words = {row[column].strip() for row in rows for column in ("email", "phone", "customer_id")}
     escaped = {json.dumps(name)[1:-1] for name in names}
-    return [word for word in names | words | escaped if len(word) > 5]
+    return frozenset(word for word in names | words | escaped if len(word) > 5)
+
+
+SHAPES = re.compile(r"[\w.+-]+@[\w.-]+\w|SOCK-\d+|\+\d{11}")
 
 
 def leaked(text, words):
-    pattern = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
-    return sorted(set(pattern.findall(text)))
+    """Return the customers' values in a text: by their shape, and names as they are."""
+    shaped = {found for found in SHAPES.findall(text) if found in words}
+    return sorted(shaped | {word for word in words if " " in word and word in text})
 
 
 @pytest.fixture(scope="module")
@@ -238,50 +243,3 @@ def test_of_delivered_people_nothing_is_left_in_the_ledger(journey, words):
     with journey.ledger() as ledger:
         kept = list(ledger.views.not_delivered(journey.shown["run_id"]))
     assert {row.kind for row in kept} == {OutcomeKind.FAILED, OutcomeKind.SKIPPED}
-
-
-# --- workers come and go ------------------------------------------------------------------------
-
-
-def test_a_worker_killed_in_the_middle_costs_no_row(tmp_path):
-    with make_stage(tmp_path) as stage:
-        stage.use_catalog(
-            rows="id,name,mail\n"
-            + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 801))
-        )
-        first = stage.start_worker()
-        stage.start_worker()
-        run = stage.json("run", "loyalty")
-        until(lambda: stage.sandbox.stats()["posts"] >= 3, "the third POST")
-
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        done = stage.deskfeed("watch", run["run_id"], "--json")
-
-        assert done.returncode == 0, done.stderr + stage.worker_log(1)
-        shown = json.loads(done.stdout)
-        assert shown["rows"]["created"] + shown["rows"]["updated"] == 800
-        assert len({u["external_id"] for u in stage.sandbox.users() if u["external_id"]}) == 800
-        assert stage.sandbox.stats()["posts"] <= shown["posts"]
-        assert "chunk_submitted" in stage.worker_log(0)
-        assert "chunk_submitted" in stage.worker_log(1)
-
-
-def test_losing_all_of_redis_costs_no_row(tmp_path):
-    import redis
-
-    with make_stage(tmp_path) as stage:
-        stage.use_catalog(
-            rows="id,name,mail\n"
-            + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 601))
-        )
-        stage.start_worker()
-        run = stage.json("run", "loyalty")
-        until(lambda: stage.sandbox.stats()["posts"] >= 2, "the second POST")
-
-        with redis.Redis.from_url(stage.redis.url) as client:
-            client.flushall()
-        done = stage.deskfeed("watch", run["run_id"], "--json")
-
-        assert done.returncode == 0, done.stderr + stage.worker_log(0)
-        assert json.loads(done.stdout)["rows"]["created"] == 600

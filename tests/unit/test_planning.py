@@ -29,7 +29,8 @@ class Probe:
             raise self.error
         return self.identity
 
-    def user_fields(self):
+    def user_fields(self, permit):
+        permit()
         self.asked += 1
         return ()
 

@@ -40,6 +40,14 @@ def test_a_job_goes_from_queued_over_working_to_completed():
     assert seen(account, job, 3.0) == ("completed", 10, "Completed at 1970-01-01 00:00:03 +0000")
 
 
+def test_progress_counts_whole_users_also_at_epoch_times():
+    start = 1_795_500_000.25
+    account = make_account(seconds_per_user=0.1)
+    job = queue(account, now=start)
+
+    assert [seen(account, job, start + n * 0.1)[1] for n in range(10)] == list(range(10))
+
+
 def test_results_are_null_and_nobody_is_stored_until_the_job_ends():
     account = make_account(seconds_per_user=0.1)
     job = queue(account)

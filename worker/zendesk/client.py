@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from types import TracebackType
 from typing import Literal, Self
@@ -157,8 +157,11 @@ class ZendeskClient:
         """
         return read_identity(self._send("GET", "/api/v2/users/me.json"))
 
-    def user_fields(self) -> tuple[UserField, ...]:
+    def user_fields(self, permit: Callable[[], None] = lambda: None) -> tuple[UserField, ...]:
         """Return the account's user fields; one request for each 100 of them.
+
+        Args:
+            permit: called before each request; blocks until it may be sent.
 
         Raises:
             DestinationError, Throttled, NotSent: as `job_statuses`.
@@ -167,6 +170,7 @@ class ZendeskClient:
         fields: list[UserField] = []
         after = ""
         for _ in range(MAX_FIELD_PAGES):
+            permit()
             answer = self._send("GET", path + after)
             page = read_field_page(answer)
             fields.extend(page.fields)

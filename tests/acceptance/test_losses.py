@@ -1,0 +1,76 @@
+"""Workers and Redis come and go in the middle of a run, and no row is lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from stage import ROOT, make_stage, until
+
+
+def test_a_worker_killed_in_the_middle_costs_no_row(tmp_path):
+    with make_stage(tmp_path) as stage:
+        stage.use_catalog(
+            rows="id,name,mail\n"
+            + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 801))
+        )
+        first = stage.start_worker()
+        stage.start_worker()
+        run = stage.json("run", "loyalty")
+        until(lambda: stage.sandbox.stats()["posts"] >= 3, "the third POST")
+
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        done = stage.deskfeed("watch", run["run_id"], "--json")
+
+        assert done.returncode == 0, done.stderr + stage.worker_log(1)
+        shown = json.loads(done.stdout)
+        assert shown["rows"]["created"] + shown["rows"]["updated"] == 800
+        assert len({u["external_id"] for u in stage.sandbox.users() if u["external_id"]}) == 800
+        assert stage.sandbox.stats()["posts"] <= shown["posts"]
+        assert "chunk_submitted" in stage.worker_log(0)
+        assert "chunk_submitted" in stage.worker_log(1)
+
+
+def test_losing_all_of_redis_costs_no_row(tmp_path):
+    import redis
+
+    with make_stage(tmp_path) as stage:
+        stage.use_catalog(
+            rows="id,name,mail\n"
+            + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 601))
+        )
+        stage.start_worker()
+        run = stage.json("run", "loyalty")
+        until(lambda: stage.sandbox.stats()["posts"] >= 2, "the second POST")
+
+        with redis.Redis.from_url(stage.redis.url) as client:
+            client.flushall()
+        done = stage.deskfeed("watch", run["run_id"], "--json")
+
+        assert done.returncode == 0, done.stderr + stage.worker_log(0)
+        assert json.loads(done.stdout)["rows"]["created"] == 600
+
+
+def test_with_no_worker_alive_wait_says_so_and_names_the_command(tmp_path):
+    with make_stage(tmp_path) as lonely:
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "orchestrations", "run", "loyalty", "--wait"],
+            cwd=ROOT, env=lonely.environment, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        seen = []
+        for line in waiting.stderr:
+            seen.append(line)
+            if "no worker is alive" in line:
+                break
+        else:
+            pytest.fail("".join(seen))
+        assert "deskfeed up" in "".join(seen)
+        assert lonely.sandbox.stats()["posts"] == 0
+
+        lonely.start_worker()
+        _, rest = waiting.communicate(timeout=60)
+        assert waiting.returncode == 0, rest
