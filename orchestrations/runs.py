@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
 from orchestrations.loader import Catalog
-from orchestrations.spec import Destination, Orchestration
+from orchestrations.spec import Destination, Orchestration, Thresholds
 from worker.errors import UsageError
-from worker.hints import Hint, Plan
+from worker.hints import Plan
 from worker.ledger import Ledger
 from worker.ledger.records import Limits, NewRun, Run, Target
-
-Enqueue = Callable[[Hint], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +27,13 @@ class Options:
 
     sample: int | None = None
 
-    def as_json(self) -> Mapping[str, Any]:
-        """What the ledger keeps of them."""
-        return {"sample": self.sample}
+    def as_json(self, thresholds: Thresholds) -> Mapping[str, Any]:
+        """What the ledger keeps of them, with the threshold that holds while sending.
+
+        Thresholds are about the whole result; a sample has none.
+        """
+        most = thresholds.max_failed_percent if self.sample is None else None
+        return {"sample": self.sample, "max_failed_percent": most}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
@@ -74,7 +76,7 @@ def start(
             key=key or run_id,
             target=target_of(destination),
             limits=limits_of(catalog, destination.account),
-            options=(options or Options()).as_json(),
+            options=(options or Options()).as_json(orchestration.thresholds),
             principal=principal,
         )
     )

@@ -165,7 +165,7 @@ class Thresholds(_CatalogModel):
     Attributes:
         fail_below: a result with fewer rows fails the run before anything is sent.
         fail_above: likewise with more rows; None for no bound.
-        max_failed_percent: a run with a larger share of failed rows counts as failed; None for no
+        max_failed_percent: a larger share of failed rows stops the run, which fails; None for no
             bound.
     """
 

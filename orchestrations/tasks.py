@@ -14,9 +14,9 @@ import structlog
 
 from orchestrations import runs
 from orchestrations.loader import load_catalog
-from worker.app import app, parts
+from worker.app import app, parts, send_all
 from worker.settings import settings
-from worker.tasks import send_all, understood
+from worker.tasks import understood
 
 log = structlog.get_logger(__name__)
 

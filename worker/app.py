@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 from kombu import Queue
+from kombu.exceptions import OperationalError
 
 from worker import logs
 from worker.delivery import Context, Delivery
@@ -212,6 +214,16 @@ def enqueue(hint: Hint) -> None:
             _send("orchestrations.finish", f"{run_id}.finish", 0.0, run_id)
 
 
+def send_all(hints: Iterable[Hint]) -> None:
+    """Enqueue hints; when Redis is away the sweeper does it later."""
+    for hint in hints:
+        try:
+            enqueue(hint)
+        except OperationalError as error:
+            log.warning("broker_unavailable", reason=type(error).__name__)
+            return
+
+
 def _send(name: str, task_id: str, seconds: float, run_id: str, seq: int | None = None) -> None:
     kwargs: dict[str, Any] = {"v": MESSAGE_VERSION, "run_id": run_id}
     if seq is not None:
@@ -253,7 +265,7 @@ def _on_worker_ready(**_: object) -> None:
     global _background  # noqa: PLW0603 - the process has one
     mine = parts()
     _background = Background(
-        mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), enqueue
+        mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), send_all
     )
     _background.start()
 

@@ -12,6 +12,7 @@
     │   └── Ambiguous             it may or may not have been done: settle, then send again
     ├── LimiterUnavailable        Redis does not answer: fail closed, no permit
     └── LedgerError
+        ├── Conflict              another transaction wrote the same key first: ask again
         └── Superseded            somebody else moved this chunk or run on: drop what you hold
 
 Messages never hold secrets or customer data: they reach logs, events and Flower.
@@ -332,6 +333,12 @@ class LedgerError(DeskfeedError):
     """The ledger cannot be read or written."""
 
     default_code = "ledger_unavailable"
+
+
+class Conflict(LedgerError):
+    """Another transaction wrote the same key first; asking again gives its result."""
+
+    default_code = "superseded"
 
 
 class Superseded(LedgerError):

@@ -20,7 +20,7 @@ from worker.times import Times
 
 log = structlog.get_logger(__name__)
 
-Enqueue = Callable[[Hint], None]
+Send = Callable[[Iterable[Hint]], None]
 
 
 class Sweeper:
@@ -68,7 +68,7 @@ class Background:
         times: how often.
         owner: names this process.
         host: the machine's name.
-        enqueue: puts a hint on the broker; may raise when it is away.
+        send: puts hints on the broker.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Background:
         times: Times,
         owner: str,
         host: str,
-        enqueue: Enqueue,
+        send: Send,
     ) -> None:
         self._sweeper = sweeper
         self._ledger = ledger
         self._times = times
         self._owner = owner
         self._host = host
-        self._enqueue = enqueue
+        self._send = send
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._every, args=args, name=args[0], daemon=True)
@@ -121,10 +121,6 @@ class Background:
 
     def _sweep(self) -> None:
         self._send(self._sweeper.sweep())
-
-    def _send(self, hints: Iterable[Hint]) -> None:
-        for hint in hints:
-            self._enqueue(hint)
 
     def _beat(self) -> None:
         self._ledger.recovery.heartbeat(self._owner, self._host)

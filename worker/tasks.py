@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from kombu.exceptions import OperationalError
 
-from worker.app import MESSAGE_VERSION, app, enqueue, parts
-from worker.hints import Done, Failed, Hint, Step, Wait
+from worker.app import MESSAGE_VERSION, app, parts, send_all
+from worker.hints import Done, Failed, Step, Wait
 
 log = structlog.get_logger(__name__)
 
@@ -36,16 +34,6 @@ def understood(version: int) -> bool:
         return True
     log.warning("message_of_unknown_version", version=version)
     return False
-
-
-def send_all(hints: Iterable[Hint]) -> None:
-    """Enqueue hints; when Redis is away the sweeper does it later."""
-    for hint in hints:
-        try:
-            enqueue(hint)
-        except OperationalError as error:
-            log.warning("broker_unavailable", reason=type(error).__name__)
-            return
 
 
 def _answer(task: Any, step: Step) -> str:

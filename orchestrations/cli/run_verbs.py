@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -316,18 +316,14 @@ def _write(lines: Iterator[str], output: Path | None) -> None:
 @verb
 def pause(run_id: str, *, as_json: bool) -> None:
     """Send nothing more of RUN until it is resumed; jobs in flight are still followed."""
-    from orchestrations import runs
-
     with opened.ledger() as ledger:
-        found = runs.find_run(ledger, run_id)
-        done = ledger.runs.pause(found.run_id)
-        _say(
+        _change(
             ledger,
-            found.run_id,
+            run_id,
+            ledger.runs.pause,
+            "paused",
+            "Go on with: deskfeed resume",
             as_json=as_json,
-            done=done,
-            verb="paused",
-            hint=f"Go on with: deskfeed resume {found.run_id}",
         )
 
 
@@ -336,18 +332,14 @@ def pause(run_id: str, *, as_json: bool) -> None:
 @verb
 def resume(run_id: str, *, as_json: bool) -> None:
     """Let a paused RUN go on, with the same rows as before."""
-    from orchestrations import runs
-
     with opened.ledger() as ledger:
-        found = runs.find_run(ledger, run_id)
-        done = ledger.runs.resume(found.run_id)
-        _say(
+        _change(
             ledger,
-            found.run_id,
+            run_id,
+            ledger.runs.resume,
+            "resumed",
+            "Watch it: deskfeed watch",
             as_json=as_json,
-            done=done,
-            verb="resumed",
-            hint=f"Watch it: deskfeed watch {found.run_id}",
         )
 
 
@@ -356,29 +348,38 @@ def resume(run_id: str, *, as_json: bool) -> None:
 @verb
 def stop(run_id: str, *, as_json: bool) -> None:
     """End RUN: what is not sent yet is cancelled; what Zendesk has is followed to its end."""
-    from orchestrations import runs
-
     with opened.ledger() as ledger:
-        found = runs.find_run(ledger, run_id)
-        done = ledger.runs.stop(found.run_id)
-        _say(
+        _change(
             ledger,
-            found.run_id,
+            run_id,
+            ledger.runs.stop,
+            "stopping",
+            "See how it ends: deskfeed watch",
             as_json=as_json,
-            done=done,
-            verb="stopping",
-            hint=f"See how it ends: deskfeed watch {found.run_id}",
         )
 
 
-def _say(ledger: Ledger, run_id: str, *, as_json: bool, done: bool, verb: str, hint: str) -> None:
+def _change(
+    ledger: Ledger,
+    wanted: str,
+    act: Callable[[str], bool],
+    done: str,
+    hint: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Do something to a run and say so; workers take note within ten seconds."""
+    from orchestrations import runs
+
+    run_id = runs.find_run(ledger, wanted).run_id
+    changed = act(run_id)
     state = _view(ledger, run_id).run.state
-    if not done:
+    if not changed:
         raise RunError(
-            f"{run_id} is {str(state).replace('_', ' ')}; it cannot be {verb} now",
+            f"{run_id} is {str(state).replace('_', ' ')}; it cannot be {done} now",
             code="wrong_state",
         )
     if as_json:
         print_json({"ok": True, "run_id": run_id, "state": str(state)})
     else:
-        click.echo(f"{run_id}: {verb}. {hint}")
+        click.echo(f"{run_id}: {done}. {hint} {run_id}")

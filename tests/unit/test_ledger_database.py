@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from worker.errors import LedgerError, UsageError
+from worker.errors import Conflict, LedgerError, UsageError
 from worker.ledger import open_ledger, schema
 
 
@@ -74,3 +74,10 @@ def test_errors_of_the_database_quote_no_values(ledger):
             "INSERT INTO meta (name, value) VALUES ('hash_key', 'alice@example.com')"
         )
     assert "alice" not in str(caught.value)
+
+
+def test_a_key_written_twice_is_a_conflict_that_can_be_asked_again(ledger, new_run):
+    ledger.recovery.lock("sweeper", "a", 10.0)
+    with pytest.raises(Conflict), ledger.database.write() as connection:
+        connection.execute(schema.locks.insert().values(name="sweeper", owner="b", until=0.0))
+    assert ledger.recovery.lock("sweeper", "a", 10.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from world import profiles
@@ -238,3 +238,50 @@ def test_a_claimed_chunk_of_a_paused_run_is_not_submitted(ledger, sending):
     with pytest.raises(Superseded):
         ledger.chunks.submitting(claim)
     assert ledger.views.run("df-1").chunks == {ChunkState.CLAIMED: 1}
+
+
+def test_a_paused_run_whose_jobs_have_all_ended_ends(ledger, sending):
+    sending(1)
+    ledger.chunks.admit("df-1", 8)
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.submitting(claim)
+    ledger.chunks.accepted(claim, "V3-1", 1.0, 0.0)
+    ledger.runs.pause("df-1")
+    ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.CREATED)])
+
+    assert ledger.runs.close("df-1") == RunState.SUCCEEDED
+
+
+def test_more_failed_rows_than_allowed_stop_the_run_and_nothing_more_is_sent(ledger, new_run):
+    options = {"max_failed_percent": 10}
+    ledger.runs.start(replace(new_run(), options=options))
+    run = ledger.runs.claim_plan("df-1")
+    ledger.planning.add_chunks(run, 1, [profiles(1, 10), profiles(11, 10), profiles(21, 10)])
+    ledger.planning.complete(run)
+
+    deliver(
+        ledger, "df-1", 1, (OutcomeKind.CREATED, *[OutcomeKind.UPDATED] * 8, OutcomeKind.FAILED)
+    )
+    ledger.runs.stop_if_too_many_failed("df-1")
+    assert ledger.runs.get("df-1").state == RunState.SENDING
+
+    deliver(ledger, "df-1", 2, (OutcomeKind.CREATED, OutcomeKind.FAILED))
+    ledger.runs.stop_if_too_many_failed("df-1")
+    assert ledger.runs.get("df-1").state == RunState.STOPPING
+    while ledger.outcomes.cancel_some("df-1"):
+        pass
+    assert ledger.runs.close("df-1") == RunState.FAILED
+    view = ledger.views.run("df-1")
+    assert view.run.error["code"] == "threshold_exceeded"
+    assert (view.rows.failed, view.rows.skipped) == (6, 10)
+
+
+def test_exactly_as_many_failed_rows_as_allowed_do_not_stop_the_run(ledger, new_run):
+    ledger.runs.start(replace(new_run(), options={"max_failed_percent": 50}))
+    run = ledger.runs.claim_plan("df-1")
+    ledger.planning.add_chunks(run, 1, [profiles(1, 2)])
+    ledger.planning.complete(run)
+    deliver(ledger, "df-1", 1, (OutcomeKind.CREATED, OutcomeKind.FAILED))
+    ledger.runs.stop_if_too_many_failed("df-1")
+
+    assert ledger.runs.close("df-1") == RunState.FINISHED_WITH_FAILURES

@@ -81,7 +81,9 @@ def test_the_background_goes_on_after_a_round_that_failed(ledger, times):
             rounds.release()
             raise RuntimeError("once more")
 
-    background = Background(Failing(), ledger, times.scaled(0.001), "w", "host", lambda _hint: None)
+    background = Background(
+        Failing(), ledger, times.scaled(0.001), "w", "host", lambda _hints: None
+    )
     background.start()
     assert all(rounds.acquire(timeout=30) for _ in range(3))
     background.stop()

@@ -73,7 +73,11 @@ class Context:
         return tuple(Deliver(run_id, seq) for seq in self.ledger.chunks.admit(run_id, self.window))
 
     def close(self, run_id: str) -> tuple[Hint, ...]:
-        """End the run if all its chunks have ended; a stopping run's unsent chunks end first."""
+        """End the run if all its chunks have ended, or if too many of its rows failed.
+
+        A stopping run's unsent chunks are cancelled first.
+        """
+        self.ledger.runs.stop_if_too_many_failed(run_id)
         while self.ledger.outcomes.cancel_some(run_id):
             pass
         state = self.ledger.runs.close(run_id)

@@ -20,9 +20,10 @@ from worker.errors import Superseded
 from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.payloads import load_profiles, remove_profiles, store_profiles
 from worker.ledger.records import Claim
 from worker.ledger.runs import load_target
-from worker.ledger.schema import accounts, chunks, delivered, payloads, runs
+from worker.ledger.schema import accounts, chunks, delivered, runs
 from worker.ledger.states import IN_FLIGHT, UNSUBMITTED, ChunkState, RunState
 from worker.profile import Profile
 from worker.times import Times
@@ -318,7 +319,7 @@ class Chunks:
                 ended_at=now,
                 wake_at=None,
             )
-            connection.execute(delete(payloads).where(_payload(claim.run_id, claim.seq)))
+            remove_profiles(connection, claim.run_id, claim.seq)
             last = connection.scalar(
                 select(func.max(chunks.c.seq)).where(chunks.c.run_id == claim.run_id)
             )
@@ -368,33 +369,6 @@ class Chunks:
             )
 
 
-def load_profiles(connection: Connection, run_id: str, seq: int) -> tuple[Profile, ...]:
-    """Return the spooled profiles of a chunk."""
-    row = connection.execute(
-        select(payloads.c.blob, payloads.c.codec).where(_payload(run_id, seq))
-    ).one()
-    return spool.decode_profiles(row.blob, row.codec)
-
-
-def store_profiles(
-    connection: Connection,
-    run_id: str,
-    seq: int,
-    profiles: Sequence[Profile],
-    expires_at: float | None = None,
-) -> None:
-    """Spool profiles within a transaction; `expires_at` None means: still to be sent."""
-    connection.execute(
-        insert(payloads).values(
-            run_id=run_id,
-            seq=seq,
-            codec=spool.CODEC,
-            blob=spool.encode_profiles(profiles),
-            expires_at=expires_at,
-        )
-    )
-
-
 def _free_slots(connection: Connection, account: str) -> int:
     """Count under the account's row lock, so that two workers cannot both take the last slot."""
     cap = connection.scalar(
@@ -408,10 +382,6 @@ def _free_slots(connection: Connection, account: str) -> int:
 
 def _this(run_id: str, seq: int) -> Any:
     return and_(chunks.c.run_id == run_id, chunks.c.seq == seq)
-
-
-def _payload(run_id: str, seq: int) -> Any:
-    return and_(payloads.c.run_id == run_id, payloads.c.seq == seq)
 
 
 def _run_is(run_id: str, state: RunState) -> Any:

@@ -19,9 +19,9 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from worker.errors import LedgerError, UsageError
+from worker.errors import Conflict, LedgerError, UsageError
 from worker.ledger import schema
 
 Clock = Callable[[], float]
@@ -170,6 +170,8 @@ def _converted() -> Iterator[None]:
     """Turn SQLAlchemy's errors, which quote statements, into ours, which quote nothing."""
     try:
         yield
+    except IntegrityError:
+        raise Conflict("another transaction wrote the same key first") from None
     except DBAPIError as error:
         reason = type(error.orig).__name__
         text_ = str(error.orig).splitlines()[0] if _is_harmless(error) else ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from worker.errors import Superseded
 from worker.ledger import spool
-from worker.ledger.chunks import load_profiles, store_profiles
 from worker.ledger.database import Database
 from worker.ledger.events import record
-from worker.ledger.schema import chunks, delivered, outcomes, payloads, runs
+from worker.ledger.payloads import load_profiles, remove_profiles, store_profiles
+from worker.ledger.schema import chunks, delivered, outcomes, runs
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import Outcome, OutcomeKind, Profile
 
@@ -152,9 +152,7 @@ class Outcomes:
         found: Sequence[Outcome],
     ) -> None:
         """Delivered people leave the ledger here; only those whom `retry` may need stay a while."""
-        connection.execute(
-            delete(payloads).where(and_(payloads.c.run_id == run_id, payloads.c.seq == seq))
-        )
+        remove_profiles(connection, run_id, seq)
         kept = [p for p, o in zip(profiles, found, strict=True) if o.kind not in DELIVERED]
         if kept:
             expires_at = self._db.now(connection) + KEEP_FAILED_SECONDS

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, insert
 
-from worker.ledger.chunks import store_profiles
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.outcomes import KEEP_FAILED_SECONDS
+from worker.ledger.payloads import store_profiles
 from worker.ledger.records import Run
 from worker.ledger.runs import Runs
 from worker.ledger.schema import chunks, outcomes, payloads, runs

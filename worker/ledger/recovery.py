@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
-from worker.errors import Superseded
+from worker.errors import Conflict, Superseded
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.outcomes import Outcomes
@@ -67,7 +66,7 @@ class Recovery:
                 if held is None:
                     connection.execute(insert(locks).values(name=name, **values))
                 return held is None
-        except IntegrityError:
+        except Conflict:
             return False
 
     def release_expired(self) -> None:
@@ -208,11 +207,11 @@ class Recovery:
         return [row.run_id for row in overdue]
 
     def active_runs(self) -> list[tuple[str, RunState]]:
-        """Return the runs that are sending or stopping."""
+        """Return the runs that are sending, paused or stopping."""
         with self._db.read() as connection:
             rows = connection.execute(
                 select(runs.c.run_id, runs.c.state).where(
-                    runs.c.state.in_((RunState.SENDING, RunState.STOPPING))
+                    runs.c.state.in_((RunState.SENDING, RunState.PAUSED, RunState.STOPPING))
                 )
             ).all()
         return [(row.run_id, RunState(row.state)) for row in rows]

@@ -7,9 +7,8 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
-from worker.errors import DeskfeedError, Superseded, UsageError
+from worker.errors import Conflict, DeskfeedError, RunError, Superseded, UsageError
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.records import Limits, NewRun, Run, Target
@@ -49,7 +48,7 @@ class Runs:
                     connection, self._db, "run_created", new.run_id, orchestration=new.orchestration
                 )
                 return as_run(_row(connection, new.run_id)), True
-        except IntegrityError:  # pragma: no cover - two databases' transactions met; ask again
+        except Conflict:  # somebody started the same meanwhile; now it is there to be found
             return self.start(new)
 
     def _by_key(self, connection: Connection, new: NewRun) -> Run | None:
@@ -229,6 +228,24 @@ class Runs:
                 record(connection, self._db, "run_resumed", run_id)
             return changed == 1
 
+    def stop_if_too_many_failed(self, run_id: str) -> None:
+        """Stop a run when more of its rows failed than its orchestration allows."""
+        with self._db.read() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
+            most = None if row is None else orjson.loads(row.options).get("max_failed_percent")
+            if row is None or most is None or row.state not in (RunState.SENDING, RunState.PAUSED):
+                return
+            sums = row_sums(connection, run_id, row.rows_read, row.unchanged)
+        failed = sums.failed + sums.unconfirmed
+        if 100 * failed > most * sums.read:
+            error = RunError(
+                f"{failed:,} of {sums.read:,} rows failed or are unconfirmed, more than "
+                f"thresholds.max_failed_percent ({most:g} %) allows; nothing more was sent",
+                code="threshold_exceeded",
+                resolution=f"See why: deskfeed failures {run_id}",
+            )
+            self.stop(run_id, ends_as=RunState.FAILED, error=error)
+
     def close(self, run_id: str) -> RunState | None:
         """End a run whose chunks have all ended; returns its final state if this call ended it.
 
@@ -252,7 +269,8 @@ class Runs:
 
 
 def _may_end(connection: Connection, row: Row[Any]) -> bool:
-    ready = row.state == RunState.STOPPING or (row.state == RunState.SENDING and row.spool_complete)
+    going_on = row.state in (RunState.SENDING, RunState.PAUSED)
+    ready = row.state == RunState.STOPPING or (going_on and row.spool_complete)
     if not ready:
         return False
     open_chunk = connection.scalar(

@@ -8,8 +8,8 @@ import orjson
 from sqlalchemy import Connection, func, select
 
 from worker.ledger import spool
-from worker.ledger.chunks import load_profiles
 from worker.ledger.database import Database
+from worker.ledger.payloads import load_profiles
 from worker.ledger.records import Event, RowOutcome, RunView
 from worker.ledger.runs import as_run
 from worker.ledger.schema import chunks, events, outcomes, payloads, runs
