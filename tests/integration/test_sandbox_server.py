@@ -228,10 +228,9 @@ def test_accept_then_hang_applies_the_post_and_never_answers(sandbox):
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=30) as connection:
         connection.sendall(head + body)
         while not sandbox.journal():
-            assert threading.active_count() > 1
-        connection.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            connection.recv(1)
+            pass
+        sandbox.stop()
+        assert read_to_end(connection) == b""
 
     assert sandbox.journal()[0]["status"] is None
     assert len(sandbox.users()) == 3
@@ -250,8 +249,9 @@ def test_close_without_an_answer_with_and_without_acceptance(sandbox, link, appl
 def test_a_reset_is_a_tcp_reset(sandbox, link, apply):
     sandbox.add_fault({"action": "reset", "apply": apply, "count": 1})
 
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as caught:
         post(link)
+    assert caught.type is ConnectionResetError  # RemoteDisconnected, a plain close, is one as well
     link.close()
     assert post(link)[0].status == 200
 
@@ -301,15 +301,12 @@ def test_an_answer_of_any_status_body_and_headers(sandbox, link):
     assert response.getheader("X-Rate-Limit") == "700"
 
 
-def test_a_delay_before_moves_the_work_and_not_the_stamp():
-    now = [100.0]
-    with Sandbox(port=0, clock=lambda: now[0], seconds_per_user=0.0) as sandbox:
-        sandbox.add_fault({"action": "delay", "seconds_before": 0.05, "seconds_after": 0.05})
-        link = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=30)
-        assert post(link)[0].status == 200
-        link.close()
+def test_a_request_is_stamped_at_its_head_and_not_after_a_delay(sandbox, link):
+    sandbox.add_fault({"action": "delay", "seconds_before": 0.05, "seconds_after": 0.01})
+    assert post(link)[0].status == 200
 
-        assert sandbox.journal()[0]["at"] == 100.0
+    (job,) = sandbox.account.jobs.listed()
+    assert job.created_at - sandbox.journal()[0]["at"] >= 0.05
 
 
 def test_a_job_fault_reaches_the_job_of_its_post(sandbox, link):
@@ -357,7 +354,7 @@ def test_stop_ends_every_thread_even_of_hanging_and_idle_connections():
     hanging = socket.create_connection(("127.0.0.1", sandbox.port), timeout=30)
     hanging.sendall(f"GET {ME} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     while len(sandbox.journal()) < 2:
-        assert set(threading.enumerate()) - before
+        pass
     sandbox.stop()
 
     assert set(threading.enumerate()) - before == set()
@@ -374,6 +371,7 @@ def test_a_sandbox_can_go_away_and_come_back_as_it_was(sandbox, link):
     link.close()
     with pytest.raises(ConnectionRefusedError):
         post(link)
+    link.close()
 
     sandbox.start()
     assert sandbox.url == address

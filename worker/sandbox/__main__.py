@@ -19,63 +19,29 @@ from worker.sandbox.settings import Settings
 _USUAL = Settings()
 
 
+_SWITCHES: tuple[tuple[str, type, str, str], ...] = (
+    ("--seconds-per-user", float, "S", f"work of a job per user ({_USUAL.seconds_per_user})"),
+    ("--queue-seconds", float, "S", "time a job stays queued (0)"),
+    ("--requests-per-minute", int, "N", f"the account's limit ({_USUAL.requests_per_minute})"),
+    ("--users-per-second", int, "N", "refuse bulk upserts above this (not enforced)"),
+    ("--job-limit", int, "N", f"most jobs queued or working ({_USUAL.job_limit})"),
+    ("--job-expiry-seconds", float, "S", f"life of a job ({_USUAL.job_expiry_seconds:.0f})"),
+)
+"""Switches for the settings of the same names: the name, type, unit, and help with the default."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker.sandbox", description=BANNER)
-    add = parser.add_argument
-    add("--host", default=LOOPBACK, help=f"only {LOOPBACK} is accepted")
-    add("--port", type=int, default=8900, help="0 takes a free one (default: %(default)s)")
-    add(
-        "--seconds-per-user",
-        type=float,
-        default=None,
-        metavar="S",
-        help=f"work of a job per user; 0: instant (default: {_USUAL.seconds_per_user})",
-    )
-    add(
-        "--queue-seconds",
-        type=float,
-        default=None,
-        metavar="S",
-        help="time a job stays queued (default: 0)",
-    )
-    add(
-        "--requests-per-minute",
-        type=int,
-        default=None,
-        metavar="N",
-        help=f"limit of the account (default: {_USUAL.requests_per_minute})",
-    )
-    add(
-        "--users-per-second",
-        type=int,
-        default=None,
-        metavar="N",
-        help="refuse bulk upserts above this (default: not enforced)",
-    )
-    add(
-        "--job-limit",
-        type=int,
-        default=None,
-        metavar="N",
-        help=f"most jobs queued or running (default: {_USUAL.job_limit})",
-    )
-    add(
-        "--job-expiry-seconds",
-        type=float,
-        default=None,
-        metavar="S",
-        help=f"when a job is forgotten (default: {_USUAL.job_expiry_seconds:.0f})",
-    )
-    add("--import-disabled", action="store_true", help="refuse bulk upserts with 403")
-    add(
-        "--config",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="JSON: logins, clients, user_fields, organizations, users, settings, faults",
-    )
-    add("--verbose", action="store_true", help="log requests, without customers' values")
-    return parser  # fmt: skip
+    parser.add_argument("--host", default=LOOPBACK, help=f"only {LOOPBACK} is accepted")
+    parser.add_argument("--port", type=int, default=8900, help="0 takes a free one (8900)")
+    for name, kind, unit, meaning in _SWITCHES:
+        parser.add_argument(name, type=kind, metavar=unit, help=meaning)
+    parser.add_argument("--import-disabled", action="store_true", help="bulk upserts get 403")
+    what = "JSON: logins, clients, user_fields, organizations, users, settings, faults"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=what)
+    what = "log requests, without customers' values"
+    parser.add_argument("--verbose", action="store_true", help=what)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,12 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    names = (
-        "seconds_per_user", "queue_seconds", "requests_per_minute", "users_per_second",
-        "job_limit", "job_expiry_seconds",
-    )  # fmt: skip
-    given = {name: getattr(options, name) for name in names}
-    changes = {name: value for name, value in given.items() if value is not None}
+    given = {name[2:].replace("-", "_") for name, *_ in _SWITCHES}
+    changes = {name: getattr(options, name) for name in given}
+    changes = {name: value for name, value in changes.items() if value is not None}
     return changes | ({"import_enabled": False} if options.import_disabled else {})
 
 

@@ -172,8 +172,8 @@ class Job:
         if state == "queued":
             return None
         if state == "working":
-            # The small addend keeps 0.1 * 10 from counting as 9.999… users.
-            return int(self.total - self.users_left(now) + 1e-6)
+            # Epoch seconds have steps of 0.2 µs: without the addend, 3 users count as 2.999…
+            return int(self.total - self.users_left(now) + 1e-4)
         return self.fault.rows_applied(self.total)
 
     def _message(self, now: float, state: str) -> str | None:
