@@ -18,17 +18,27 @@ from orchestrations.loader import load_catalog
 from orchestrations.planning import Planner
 from worker import logs
 from worker.app import Parts, client_for, parts
-from worker.errors import DeskfeedError, LimiterUnavailable, RunError, Superseded
+from worker.errors import (
+    DeskfeedError,
+    LedgerError,
+    LimiterUnavailable,
+    RunError,
+    Superseded,
+    Throttled,
+)
 from worker.ledger.records import Run
 from worker.settings import settings
 
 log = structlog.get_logger(__name__)
 
 MOST_PLANNERS = 5
-"""So many planners of one run may die; then the run fails."""
+"""So many planners of one run may be lost; then the run fails."""
 
 PERMIT_PATIENCE_S = 60.0
-"""How long pre-flight waits for a permit before the run is given up."""
+"""How long pre-flight waits for a permit before planning is postponed."""
+
+POSTPONED_S = 15.0
+"""How long planning waits when Redis or Zendesk asks for patience and does not say for how long."""
 
 
 def main() -> int:
@@ -41,18 +51,46 @@ def main() -> int:
     run = mine.ledger.runs.claim_plan(run_id)
     if run is None:
         return 0  # somebody else plans it, or it is planned
+    threading.Thread(target=_stay_alive, args=(mine, run), daemon=True).start()
     try:
-        _plan(mine, run)
+        _plan_or_say_why(mine, run)
     except Superseded as error:
         log.warning("planning_superseded", reason=error.message)
-    except DeskfeedError as error:
-        log.error("run_failed", code=error.code, reason=error.message)
-        mine.ledger.runs.fail(run_id, error)
     return 0
 
 
+def _plan_or_say_why(mine: Parts, run: Run) -> None:
+    try:
+        _plan(mine, run)
+    except Superseded:
+        raise
+    except Throttled as error:
+        seconds = error.retry_after_seconds or POSTPONED_S
+        _pause(mine, run, seconds, error)
+        _postpone(mine, run, seconds, error)
+    except (LimiterUnavailable, LedgerError) as error:
+        _postpone(mine, run, POSTPONED_S * settings().time_scale, error)
+    except DeskfeedError as error:
+        log.error("run_failed", code=error.code, reason=error.message)
+        mine.ledger.runs.fail_plan(run, error)
+
+
+def _postpone(mine: Parts, run: Run, seconds: float, error: DeskfeedError) -> None:
+    log.warning("planning_postponed", seconds=seconds, code=error.code, reason=error.message)
+    mine.ledger.runs.postpone_plan(run, seconds)
+
+
+def _pause(mine: Parts, run: Run, seconds: float, error: Throttled) -> None:
+    if error.scope != "account":
+        return
+    try:
+        mine.limiter.pause(run.target.account, seconds, error.code)
+    except LimiterUnavailable as unavailable:
+        log.warning("limiter_unavailable", reason=unavailable.message)
+
+
 def _plan(mine: Parts, run: Run) -> None:
-    if run.plan_fence > MOST_PLANNERS:
+    if run.plan_expiries >= MOST_PLANNERS:
         raise RunError(f"planning ended unexpectedly {MOST_PLANNERS} times", code="plan_crashed")
     config = settings()
     planner = Planner(
@@ -61,8 +99,22 @@ def _plan(mine: Parts, run: Run) -> None:
         probe=client_for(run.target, config, mine.times),
         permit=lambda: _wait_for_permit(mine, run.target.account),
         scratch=config.state_dir / "staging",
+        retry_after=mine.times.poll_again,
     )
     planner.plan(run)
+
+
+def _stay_alive(mine: Parts, run: Run) -> None:
+    """Renew the lease whatever takes its time: a query may think long before its first row."""
+    while True:
+        time.sleep(mine.times.lease / 4)
+        try:
+            mine.ledger.runs.renew_plan(run.run_id, run.plan_fence)
+        except Superseded as error:  # planned, taken over, or stopped: nothing is left to do
+            log.debug("planning_over", reason=error.message)
+            return
+        except LedgerError as error:
+            log.warning("lease_not_renewed", reason=error.message)
 
 
 def _wait_for_permit(mine: Parts, account: str) -> None:

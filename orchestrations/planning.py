@@ -24,7 +24,7 @@ from orchestrations.runs import Options
 from orchestrations.sources import Result, open_source
 from orchestrations.spec import Orchestration, Thresholds
 from orchestrations.staging import Staged, stage
-from worker.errors import RunError
+from worker.errors import NotSent, RunError
 from worker.ledger import Ledger
 from worker.ledger.records import Run
 from worker.ledger.states import RunState
@@ -36,7 +36,8 @@ REJECTED_A_TRANSACTION = 500
 CHUNKS_A_TRANSACTION = 20
 """Short transactions: workers of other runs write in between."""
 
-RENEW_EVERY_S = 3.0
+PRE_FLIGHTS = 3
+"""So often the destination is tried before the run fails because it cannot be reached."""
 
 _T = TypeVar("_T")
 
@@ -50,6 +51,8 @@ class Planner:
         probe: the destination, for pre-flight.
         permit: blocks until one more request may be sent.
         scratch: a folder for the staging file; it is emptied again.
+        retry_after: seconds before a destination that could not be reached is tried again.
+        sleep: waits for that; tests pass their own.
     """
 
     def __init__(
@@ -60,13 +63,16 @@ class Planner:
         probe: Probe,
         permit: Callable[[], None],
         scratch: Path,
+        retry_after: float = 1.0,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._probe = probe
         self._permit = permit
         self._scratch = scratch
-        self._renewed = 0.0
+        self._retry_after = retry_after
+        self._sleep = sleep
 
     def plan(self, run: Run) -> None:
         """Plan a claimed run to the end: afterwards it sends.
@@ -77,11 +83,23 @@ class Planner:
         """
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
-        check_connection(self._probe, self._permit)
+        self._check_connection()
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_leftovers(run)
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
             self._stage_and_spool(run, orchestration, Path(folder))
+
+    def _check_connection(self) -> None:
+        """A hiccup of the network must not fail the run; a destination that is away does."""
+        for _ in range(PRE_FLIGHTS - 1):
+            try:
+                check_connection(self._probe, self._permit)
+            except NotSent as error:
+                log.warning("destination_unavailable", reason=error.message)
+                self._sleep(self._retry_after)
+            else:
+                return
+        check_connection(self._probe, self._permit)
 
     def _stage_and_spool(self, run: Run, orchestration: Orchestration, folder: Path) -> None:
         options = Options.from_json(run.options)
@@ -94,9 +112,11 @@ class Planner:
             mapper = Mapper(result.columns, verified=orchestration.verified)
             for warning in mapper.warnings:
                 log.warning("column_ignored", reason=warning)
-            with stage(result, mapper, folder, progress=lambda _rows: self._renew(run)) as staged:
-                if options.sample is None:
-                    check_thresholds(orchestration.thresholds, staged)
+            thresholds = orchestration.thresholds
+            if options.sample is not None:  # they are about the whole result; nothing is nothing
+                thresholds = Thresholds(fail_below=min(thresholds.fail_below, 1))
+            with stage(result, mapper, folder) as staged:
+                check_thresholds(thresholds, staged)
                 self._spool(run, staged)
 
     def _remove_leftovers(self, run: Run) -> None:
@@ -117,11 +137,6 @@ class Planner:
             seq += len(group)
         self._ledger.planning.complete(run)
         log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1)
-
-    def _renew(self, run: Run) -> None:
-        if time.monotonic() - self._renewed >= RENEW_EVERY_S:
-            self._ledger.runs.renew_plan(run.run_id, run.plan_fence)
-            self._renewed = time.monotonic()
 
 
 def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:

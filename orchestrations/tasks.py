@@ -21,15 +21,18 @@ from worker.tasks import understood
 log = structlog.get_logger(__name__)
 
 
-@app.task(name="orchestrations.start")
-def start(orchestration: str, key: str | None = None, sample: int | None = None) -> str:
-    """Start a run; the same key again is the same run. Returns the run's id."""
+@app.task(name="orchestrations.start", bind=True)
+def start(self: Any, orchestration: str, key: str | None = None, sample: int | None = None) -> str:
+    """Start a run; the same key again is the same run. Returns the run's id.
+
+    Without a key the message's own id is the key: delivered twice, it starts one run.
+    """
     run, new = runs.start(
         load_catalog(settings().catalog),
         orchestration,
         ledger=parts().ledger,
         principal="scheduler",
-        key=key,
+        key=key or self.request.id,
         options=runs.Options(sample=sample),
     )
     if new:

@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import structlog
@@ -22,7 +22,7 @@ from kombu.exceptions import OperationalError
 
 from worker import logs
 from worker.delivery import Context, Delivery
-from worker.errors import DestinationError, UsageError
+from worker.errors import DeskfeedError, DestinationError, UsageError
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger, open_ledger
 from worker.ledger.records import Target
@@ -139,7 +139,7 @@ class Parts:
 _building = threading.Lock()
 
 
-@lru_cache(maxsize=1)
+@cache  # a forked child must not close what it inherits
 def _parts(pid: int) -> Parts:
     config = settings()
     times = Times().scaled(config.time_scale)
@@ -263,7 +263,11 @@ _background: Background | None = None
 @signals.worker_ready.connect
 def _on_worker_ready(**_: object) -> None:
     global _background  # noqa: PLW0603 - the process has one
-    mine = parts()
+    try:
+        mine = parts()
+    except DeskfeedError as error:
+        log.critical("worker_cannot_work", reason=error.message, resolution=error.resolution)
+        raise SystemExit(1) from None
     _background = Background(
         mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), send_all
     )

@@ -7,7 +7,7 @@ and the next one goes on. Losing all of Redis loses nothing but the time until t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -51,12 +51,19 @@ class Sweeper:
             *(Plan(run_id) for run_id in found.plan),
         ]
         for run_id, state in self._ledger.recovery.active_runs():
-            if state == RunState.SENDING:
-                hints.extend(self._delivery.admit(run_id))
-            hints.extend(self._delivery.close(run_id))
+            hints.extend(self._go_on(run_id, state))
         if hints:
             log.info("swept", found=len(hints))
         return hints
+
+    def _go_on(self, run_id: str, state: RunState) -> Sequence[Hint]:
+        """Fill a run's window, or end it; what is wrong with one run must not stop the others."""
+        try:
+            admitted = self._delivery.admit(run_id) if state == RunState.SENDING else ()
+            return [*admitted, *self._delivery.close(run_id)]
+        except Exception:
+            log.exception("run_not_swept", run_id=run_id)
+            return ()
 
 
 class Background:

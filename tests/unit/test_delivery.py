@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import fakeredis
 import pytest
 from world import TARGET
 
 from worker.delivery import Context, Delivery
-from worker.delivery.context import MOST_UNCLEAR
 from worker.errors import (
     Ambiguous,
     DestinationError,
@@ -19,6 +18,7 @@ from worker.errors import (
     Throttled,
 )
 from worker.hints import Deliver, Done, Failed, Finish, Poll, Wait
+from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState, RunState
 from worker.limiter import Budget, Limiter
 from worker.profile import OutcomeKind
@@ -210,7 +210,7 @@ def test_a_pause_between_permit_and_send_voids_the_permit(
         return confirm(account, permit, **kwargs)
 
     monkeypatch.setattr(limiter, "confirm", paused_first)
-    assert delivery.submit("df-1", 1) == Wait(0.0, "permit_voided")
+    assert delivery.submit("df-1", 1) == Wait(1.0, "permit_voided")
     assert zendesk.posts == []
     assert ledger.views.run("df-1").posts == 0
 
@@ -304,7 +304,7 @@ def test_an_unclear_post_settles_and_goes_again(ready, delivery, ledger, zendesk
 
     step = delivery.submit("df-1", 1)
     assert step == Wait(20.0, "unclear_answer")
-    assert delivery.submit("df-1", 1) == Done()
+    assert delivery.submit("df-1", 1) == Done()  # too early by far: nothing to wait for here
     clock.advance(20.0)
     assert isinstance(delivery.submit("df-1", 1), Done)
     assert zendesk.posts == [[1], [1]]
@@ -543,3 +543,99 @@ def test_failed_rows_of_a_job_are_failed_rows(ready, delivery, ledger, zendesk, 
     assert (view.rows.created, view.rows.failed) == (2, 1)
     (failure,) = ledger.views.not_delivered("df-1", (OutcomeKind.FAILED,))
     assert failure.row == 2
+
+
+def test_jobs_that_still_run_are_looked_at_again_together(
+    ready, delivery, ledger, zendesk, clock, redis
+):
+    ready(*[1] * 4)
+    for seq in range(1, 5):
+        delivery.submit("df-1", seq)
+        redis.flushall()
+    working = {f"V3-{n}": JobStatus(f"V3-{n}", JobState.WORKING) for n in (1, 2, 3)}
+    done = JobStatus("V3-4", JobState.COMPLETED, results=zendesk.jobs["V3-4"])
+    zendesk.statuses = [{**working, "V3-4": done}]
+
+    (poll,) = finish_all(delivery, ledger, clock, 5.0).hints
+    redis.flushall()
+    assert finish_all(delivery, ledger, clock, poll.in_seconds) == Done((Finish("df-1"),))
+    assert [len(look) for look in zendesk.looks] == [4, 3]
+
+
+def test_a_throttled_look_pauses_the_account(ready, delivery, ledger, zendesk, clock, limiter):
+    ready(1, 1)
+    delivery.submit("df-1", 1)
+    zendesk.statuses = [Throttled("429", retry_after_seconds=60.0)]
+    finish_all(delivery, ledger, clock)
+
+    step = delivery.submit("df-1", 2)
+    assert isinstance(step, Wait)
+    assert step.why == "paused"
+
+
+def test_a_refused_credential_keeps_no_other_destination_of_the_account_waiting(
+    ready, ledger, limiter, times, clock, redis
+):
+    good, bad = Zendesk(), Zendesk(statuses=[DestinationError("401")] * 9)
+    other = replace(TARGET, destination="other", credential="other")
+    delivery = Delivery(
+        Context(
+            ledger=ledger,
+            limiter=limiter,
+            clients=lambda target: bad if target == TARGET else good,
+            times=times,
+            owner="w",
+        )
+    )
+    ready(1, run_id="df-1")
+    delivery.submit("df-1", 1)
+    redis.flushall()
+    ready(1, run_id="df-2", orchestration="second", target=other)
+    delivery.submit("df-2", 1)
+    redis.flushall()
+
+    step = finish_all(delivery, ledger, clock)
+    assert Finish("df-2") in step.hints
+    assert ledger.runs.get("df-2").state == RunState.SUCCEEDED
+    assert ledger.runs.get("df-1").state == RunState.PAUSED
+
+
+def test_a_job_that_nobody_may_look_at_is_given_up_at_its_deadline(
+    ready, delivery, ledger, zendesk, clock, times
+):
+    ready(1)
+    delivery.submit("df-1", 1)
+    ledger.runs.stop("df-1")
+    zendesk.statuses = [DestinationError("401")]
+
+    step = finish_all(delivery, ledger, clock, times.job_deadline + 1)
+    assert Finish("df-1") in step.hints
+    view = ledger.views.run("df-1")
+    assert (view.run.state, view.rows.unconfirmed) == (RunState.STOPPED, 1)
+
+
+def test_pauses_while_a_chunk_is_claimed_are_no_crashes(
+    ready, delivery, ledger, zendesk, limiter, monkeypatch, clock
+):
+    ready(1)
+    reserve = limiter.reserve
+
+    def pausing(*args, **kwargs):
+        ledger.runs.pause("df-1")
+        return reserve(*args, **kwargs)
+
+    monkeypatch.setattr(limiter, "reserve", pausing)
+    for _ in range(6):
+        assert delivery.submit("df-1", 1) == Done()
+        assert ledger.views.run("df-1").chunks == {ChunkState.WAITING: 1}
+        ledger.runs.resume("df-1")
+        clock.advance(1.0)
+    assert zendesk.posts == []
+
+
+def test_a_delivery_message_a_little_early_comes_again_when_it_is_due(ready, delivery, ledger):
+    ready(1)
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.wait(claim, 1.5, "users")
+
+    assert delivery.submit("df-1", 1) == Wait(1.5, "not_due")

@@ -9,7 +9,7 @@ from world import LIMITS, TARGET
 from worker.errors import Superseded
 from worker.ledger import spool
 from worker.ledger.records import Limits
-from worker.ledger.recovery import MOST_CLAIMS_LOST
+from worker.ledger.recovery import MOST_CLAIMS_LOST, MOST_UNCLEAR
 from worker.ledger.schema import chunks, delivered, payloads
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import Outcome, OutcomeKind
@@ -361,6 +361,7 @@ def test_one_look_takes_all_due_jobs_of_the_account_and_no_second_look_takes_the
     due = ledger.polling.take_due(TARGET.account)
     assert [chunk.job_id for chunk in due] == ["V3-1", "V3-2"]
     assert ledger.polling.take_due(TARGET.account) == []
+    ledger.polling.count_look(due)
     assert ledger.views.run("df-1").run.polls == 1
 
 
@@ -381,8 +382,8 @@ def test_chunks_share_looks_until_the_last_one_of_the_run(ledger, sending, clock
     _, last = submitted(ledger, 3)
 
     assert first.in_seconds == 10.0 + times.poll_batch
-    assert (second.joined, second.poll_at) == (True, first.poll_at)
-    assert (last.joined, last.in_seconds) == (False, 10.0)
+    assert (second.message, second.poll_at) == (False, first.poll_at)
+    assert (last.message, last.in_seconds) == (True, 10.0)
 
 
 def test_a_dead_pollers_jobs_come_due_again(ledger, sending, clock, times):
@@ -429,3 +430,87 @@ def test_limits_of_an_account_are_those_of_the_newest_start(ledger, sending):
 
     assert ledger.polling.account(TARGET.account).limits == Limits(100, 300, 7)
     assert Limits(100, 300, 7) != LIMITS
+
+
+def test_a_post_that_kills_every_worker_ends_unconfirmed(ledger, sending, clock, times):
+    sending(2)
+    ledger.chunks.admit("df-1", 8)
+    for _ in range(MOST_UNCLEAR):
+        claim = ledger.chunks.claim("df-1", 1, "w")
+        assert ledger.chunks.submitting(claim)
+        clock.advance(times.lease)
+        ledger.recovery.release_expired()
+        clock.advance(times.settle)
+
+    assert state_of(ledger) == ChunkState.DONE
+    assert ledger.runs.close("df-1") == RunState.FINISHED_WITH_FAILURES
+    view = ledger.views.run("df-1")
+    assert (view.rows.unconfirmed, view.posts) == (2, MOST_UNCLEAR)
+
+
+def test_what_may_have_arrived_does_not_fail_by_quarantine(ledger, sending, clock, times):
+    sending(1)
+    claim = claim_of(ledger)
+    ledger.chunks.submitting(claim)
+    ledger.chunks.unclear(claim, 0.0, "unclear_answer")
+    for _ in range(MOST_CLAIMS_LOST):
+        assert ledger.chunks.claim("df-1", 1, "w") is not None
+        clock.advance(times.lease)
+        ledger.recovery.release_expired()
+
+    assert state_of(ledger) == ChunkState.QUARANTINED
+    assert ledger.views.run("df-1").reasons == {("unconfirmed", "quarantined"): 1}
+
+
+def test_a_settled_ambiguous_chunk_holds_no_job_slot(ledger, sending, clock):
+    sending(1, 1, limits=Limits(100, 400, 1))
+    claim = claim_of(ledger)
+    ledger.chunks.submitting(claim)
+    ledger.chunks.unclear(claim, 20.0, "unclear_answer")
+    clock.advance(20.0)
+
+    assert ledger.chunks.submitting(claim_of(ledger, 2)) is True
+
+
+def test_halves_of_a_chunk_that_may_have_arrived_remember_it(ledger, sending, clock):
+    sending(4)
+    claim = claim_of(ledger)
+    ledger.chunks.submitting(claim)
+    ledger.chunks.unclear(claim, 0.0, "unclear_answer")
+    again = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.submitting(again)
+    ledger.chunks.split(again)
+    ledger.runs.stop("df-1")
+    ledger.outcomes.cancel_some("df-1")
+
+    assert ledger.views.run("df-1").reasons == {("unconfirmed", "unconfirmed"): 4}
+
+
+def test_a_chunk_claimed_while_the_sweeper_looks_keeps_its_lease(ledger, sending, clock, times):
+    sending(1)
+    ledger.chunks.admit("df-1", 8)
+    clock.advance(times.overdue)
+    ledger.chunks.claim("df-1", 1, "w")
+
+    assert ledger.recovery.find_lost().deliver == ()
+    clock.advance(times.lease - 0.001)
+    ledger.recovery.release_expired()
+    assert state_of(ledger) == ChunkState.CLAIMED
+
+
+def test_a_look_far_away_rests_in_the_ledger_without_a_message(ledger, sending, clock, times):
+    sending(1)
+    _, accepted = submitted(ledger, 1, likely=900.0)
+    assert accepted.message is False
+
+    clock.advance(900.0)
+    assert ledger.recovery.find_lost().poll == (("df-1", 1),)
+
+
+def test_profiles_of_a_chunk_that_has_ended_are_gone_and_that_is_no_fault(ledger, sending):
+    sending(1)
+    claim, _ = submitted(ledger)
+    ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.CREATED)])
+
+    with pytest.raises(Superseded):
+        ledger.outcomes.profiles("df-1", 1)

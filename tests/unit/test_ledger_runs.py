@@ -175,7 +175,7 @@ def test_a_run_that_fails_while_planning_sends_nothing(ledger, new_run):
     run = ledger.runs.claim_plan("df-1")
     ledger.planning.add_chunks(run, 1, [profiles(1, 5)])
 
-    ledger.runs.fail("df-1", RunError("the query stopped at row 6"))
+    ledger.runs.fail_plan(run, RunError("the query stopped at row 6"))
     while ledger.outcomes.cancel_some("df-1"):
         pass
     assert ledger.runs.close("df-1") == RunState.FAILED
@@ -285,3 +285,55 @@ def test_exactly_as_many_failed_rows_as_allowed_do_not_stop_the_run(ledger, new_
     ledger.runs.stop_if_too_many_failed("df-1")
 
     assert ledger.runs.close("df-1") == RunState.FINISHED_WITH_FAILURES
+
+
+def test_a_planner_overtaken_cannot_fail_the_run_that_another_one_planned(
+    ledger, new_run, clock, times
+):
+    ledger.runs.start(new_run())
+    slow = ledger.runs.claim_plan("df-1")
+    clock.advance(times.lease)
+    quick = ledger.runs.claim_plan("df-1")
+    ledger.planning.add_chunks(quick, 1, [profiles(1, 1)])
+    ledger.planning.complete(quick)
+
+    with pytest.raises(Superseded):
+        ledger.runs.fail_plan(slow, RunError("too late"))
+    assert ledger.runs.get("df-1").state == RunState.SENDING
+
+
+def test_a_postponed_planning_is_taken_up_later_and_counts_as_no_crash(ledger, new_run, clock):
+    ledger.runs.start(new_run())
+    run = ledger.runs.claim_plan("df-1")
+    ledger.runs.postpone_plan(run, 5.0)
+    assert ledger.recovery.find_lost().plan == ()
+
+    clock.advance(5.0)
+    assert ledger.recovery.find_lost().plan == ("df-1",)
+    assert ledger.runs.claim_plan("df-1").plan_expiries == 0
+
+
+def test_lost_planners_are_counted(ledger, new_run, clock, times):
+    ledger.runs.start(new_run())
+    for lost in range(3):
+        assert ledger.runs.claim_plan("df-1").plan_expiries == lost
+        clock.advance(times.lease)
+
+
+def test_a_run_whose_last_chunk_exceeds_the_threshold_fails_whoever_closes_it(ledger, new_run):
+    ledger.runs.start(replace(new_run(), options={"max_failed_percent": 10}))
+    run = ledger.runs.claim_plan("df-1")
+    ledger.planning.add_chunks(run, 1, [profiles(1, 2)])
+    ledger.planning.complete(run)
+    deliver(ledger, "df-1", 1, (OutcomeKind.CREATED, OutcomeKind.FAILED))
+
+    assert ledger.runs.close("df-1") == RunState.FAILED
+    assert ledger.runs.get("df-1").error["code"] == "threshold_exceeded"
+
+
+def test_stopping_a_paused_run_keeps_the_reason_of_the_pause(ledger, sending):
+    sending(1)
+    ledger.runs.pause("df-1", RunError("the credential is refused"))
+    ledger.runs.stop("df-1")
+
+    assert ledger.runs.get("df-1").error["message"] == "the credential is refused"

@@ -7,7 +7,7 @@ from world import write_catalog
 
 from orchestrations import runs
 from orchestrations.loader import load_catalog
-from orchestrations.planning import Planner
+from orchestrations.planning import PRE_FLIGHTS, Planner
 from worker.errors import DestinationError, NotSent, RunError, Superseded
 from worker.ledger.states import ChunkState, RunState
 from worker.zendesk.replies import Identity
@@ -51,6 +51,7 @@ def plan(tmp_path, ledger):
             probe=probe or Probe(),
             permit=permit,
             scratch=tmp_path / "scratch",
+            sleep=lambda _seconds: None,
         )
         planner.plan(run)
         return ledger.views.run(begun.run_id)
@@ -168,8 +169,25 @@ def test_a_login_that_may_not_write_users_stops_the_run_before_the_query(plan, i
 
 
 def test_an_unreachable_destination_stops_the_run_before_the_query(plan):
+    probe = Probe(error=NotSent("no route"))
     with pytest.raises(NotSent):
-        plan(probe=Probe(error=NotSent("no route")), sql="SELECT this is not even read")
+        plan(probe=probe, sql="SELECT this is not even read")
+    assert probe.asked == PRE_FLIGHTS
+
+
+def test_a_hiccup_of_the_network_does_not_fail_the_run(plan):
+    probe = Probe(error=NotSent("no route"))
+
+    def mended_at_the_second_try():
+        if probe.asked:
+            probe.error = None
+
+    assert plan(probe=probe, permit=mended_at_the_second_try).run.state == RunState.SENDING
+
+
+def test_an_empty_sample_fails_the_run(plan):
+    with pytest.raises(RunError, match="no rows"):
+        plan(rows="id,name,mail\n", sample=5)
 
 
 def test_each_request_of_pre_flight_takes_a_permit(plan):

@@ -88,3 +88,19 @@ def test_the_background_goes_on_after_a_round_that_failed(ledger, times):
     assert all(rounds.acquire(timeout=30) for _ in range(3))
     background.stop()
     assert ledger.recovery.living_workers() == []
+
+
+def test_a_run_that_cannot_be_ended_does_not_keep_the_others_from_going_on(
+    sending, sweeper, ledger, delivery, monkeypatch
+):
+    sending(1, run_id="df-1")
+    sending(1, run_id="df-2", orchestration="other")
+    close = delivery.close
+
+    def failing(run_id):
+        if run_id == "df-1":
+            raise ValueError("payload codec 'x' is not known to this version")
+        return close(run_id)
+
+    monkeypatch.setattr(delivery, "close", failing)
+    assert Deliver("df-2", 1) in sweeper.sweep()

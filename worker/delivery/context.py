@@ -10,7 +10,13 @@ from typing import Protocol
 
 import structlog
 
-from worker.errors import DeskfeedError, DestinationError, LimiterUnavailable
+from worker.errors import (
+    DeskfeedError,
+    DestinationError,
+    LimiterUnavailable,
+    Throttle,
+    Throttled,
+)
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
 from worker.ledger.records import Account, Target
@@ -21,8 +27,11 @@ from worker.zendesk.replies import JobAccepted, JobStatus
 
 log = structlog.get_logger(__name__)
 
-MOST_UNCLEAR = 5
-"""So many attempts of a chunk may end unclear; then its rows are unconfirmed."""
+THROTTLE_S: dict[Throttle, float] = {"account": 10.0, "chunk": 30.0, "jobs": 3.0}
+"""How long to wait where Zendesk asks to wait and does not say how long."""
+
+CANCEL_ROUNDS = 10
+"""Batches of chunks cancelled at a time; the next sweep goes on with the rest."""
 
 UNREACHABLE_PAUSE_S = 5.0
 """How long an account rests after Zendesk or Redis could not be reached."""
@@ -78,8 +87,9 @@ class Context:
         A stopping run's unsent chunks are cancelled first.
         """
         self.ledger.runs.stop_if_too_many_failed(run_id)
-        while self.ledger.outcomes.cancel_some(run_id):
-            pass
+        for _ in range(CANCEL_ROUNDS):
+            if not self.ledger.outcomes.cancel_some(run_id):
+                break
         state = self.ledger.runs.close(run_id)
         if state is None:
             return ()
@@ -99,6 +109,15 @@ class Context:
         except LimiterUnavailable as error:
             # Without Redis there are no permits either, so nothing is sent meanwhile.
             log.warning("limiter_unavailable", reason=error.message)
+
+    def throttled(self, account: str, error: Throttled) -> float:
+        """Pause the account if Zendesk means all of it; returns how long to wait, in seconds."""
+        seconds = error.retry_after_seconds
+        if seconds is None:
+            seconds = THROTTLE_S[error.scope]
+        if error.scope == "account":
+            self.pause_account(account, seconds, error.code)
+        return seconds
 
     def settle_seconds(self, account: Account, rows: int) -> float:
         """How long to wait after an unclear POST before Zendesk has surely ended with it."""

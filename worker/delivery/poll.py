@@ -7,13 +7,13 @@ is written under its chunk's own fence, so that two pollers cannot contradict ea
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from worker.delivery.context import (
     JOB_OVERHEAD_S,
-    MOST_UNCLEAR,
     UNREACHABLE_PAUSE_S,
     Context,
     likely_seconds,
@@ -22,7 +22,8 @@ from worker.delivery.context import (
 )
 from worker.errors import DeskfeedError, DestinationError, Superseded, Throttled
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
-from worker.ledger.records import Account, DueChunk
+from worker.ledger.records import Account, DueChunk, Target
+from worker.ledger.recovery import MOST_UNCLEAR
 from worker.profile import Outcome
 from worker.zendesk.replies import JobStatus, match_results
 
@@ -54,62 +55,95 @@ class Poller:
             # The clock that sent the message may be ahead of the ledger's.
             early = due_in is not None and 0 < due_in <= self._in.times.slept_slot
             return Wait(due_in, "not_due") if early and due_in is not None else Done()
+        hints: list[Hint] = []
+        for group in _by_target(due):
+            hints.extend(self._look(account, group))
+        for ended in sorted({chunk.run_id for chunk in due}):
+            hints.extend(self._in.close(ended))
+        return Done(tuple(hints))
+
+    def _look(self, account: str, due: Sequence[DueChunk]) -> Sequence[Hint]:
+        """One look at jobs of one destination."""
         try:
-            statuses = self._look(account, due)
+            wait = self._in.request_permit(account)
+            if wait is not None:
+                return self._later(due, wait)
+            client = self._in.clients(due[0].target)
+            statuses = client.job_statuses([chunk.job_id for chunk in due])
         except DeskfeedError as error:
-            return self._look_failed(due, error)
-        return self._judge_all(account, due, statuses)
+            return self._look_failed(account, due, error)
+        self._ledger.polling.count_look(due)
+        return self._judge_all(self._ledger.polling.account(account), due, statuses)
 
-    def _look(self, account: str, due: Sequence[DueChunk]) -> Mapping[str, JobStatus]:
-        wait = self._in.request_permit(account)
-        if wait is not None:
-            raise Throttled("no request is left this minute", retry_after_seconds=wait)
-        return self._in.clients(due[0].target).job_statuses([chunk.job_id for chunk in due])
-
-    def _look_failed(self, due: Sequence[DueChunk], error: DeskfeedError) -> Step:
+    def _look_failed(
+        self, account: str, due: Sequence[DueChunk], error: DeskfeedError
+    ) -> Sequence[Hint]:
         log.warning("look_failed", jobs=len(due), **reason_of(error))
         seconds = UNREACHABLE_PAUSE_S
-        if isinstance(error, Throttled) and error.retry_after_seconds is not None:
-            seconds = error.retry_after_seconds
+        if isinstance(error, Throttled):
+            seconds = self._in.throttled(account, error)
         if isinstance(error, DestinationError):
             self._in.pause_destination(due[0].target, error)
             seconds = self._in.times.longest_countdown
-        seconds = min(seconds, self._in.times.longest_countdown)
-        for chunk in due:
-            self._look_again(chunk, seconds)
-        return Done((Poll(due[0].run_id, due[0].seq, seconds),))
-
-    def _judge_all(
-        self, account: str, due: Sequence[DueChunk], statuses: Mapping[str, JobStatus]
-    ) -> Step:
         known = self._ledger.polling.account(account)
         hints: list[Hint] = []
-        again: list[tuple[float, DueChunk]] = []
+        waiting: list[DueChunk] = []
+        for chunk in due:
+            if chunk.age_seconds > self._in.times.job_deadline:
+                hints.extend(self._unless_fenced(self._lost, known, chunk, "job_lost"))
+            else:
+                waiting.append(chunk)
+        return [*hints, *self._later(waiting, seconds)]
+
+    def _later(self, due: Sequence[DueChunk], seconds: float) -> Sequence[Hint]:
+        """All of these are looked at again at one moment, for which one message is enough."""
+        seconds = min(seconds, self._in.times.longest_countdown)
         for chunk in due:
             try:
-                found = self._judge(known, chunk, statuses.get(chunk.job_id))
+                self._ledger.polling.look_again(chunk, seconds)
             except Superseded as error:
                 log.warning("chunk_fenced", reason=error.message)
-                continue
-            if isinstance(found, float):
-                again.append((found, chunk))
-            else:
-                hints.extend(found)
-        for run_id in sorted({chunk.run_id for chunk in due}):
-            hints.extend(self._in.close(run_id))
-        if again:
-            seconds, first = min(again, key=lambda pair: pair[0])
-            hints.append(Poll(first.run_id, first.seq, seconds))
-        return Done(tuple(hints))
+        return [Poll(due[0].run_id, due[0].seq, seconds)] if due else []
 
-    def _judge(
-        self, account: Account, chunk: DueChunk, status: JobStatus | None
-    ) -> float | Sequence[Hint]:
-        """Return the seconds until the next look, or what to enqueue when the chunk has moved."""
+    def _judge_all(
+        self, account: Account, due: Sequence[DueChunk], statuses: Mapping[str, JobStatus]
+    ) -> Sequence[Hint]:
+        hints: list[Hint] = []
+        running: list[DueChunk] = []
+        for chunk in due:
+            status = statuses.get(chunk.job_id)
+            if self._still_running(account, chunk, status):
+                running.append(chunk)
+            else:
+                hints.extend(self._unless_fenced(self._judge, account, chunk, status))
+        if running:
+            looks = min(chunk.looks for chunk in running)
+            hints.extend(self._later(running, self._pause_seconds(looks)))
+        return hints
+
+    def _still_running(self, account: Account, chunk: DueChunk, status: JobStatus | None) -> bool:
+        if status is None:  # unknown right after it was made: patience; later it is lost
+            patience = self._in.times.overdue + likely_seconds(account, chunk.rows)
+            return chunk.age_seconds < patience
+        return not status.state.ended and chunk.age_seconds <= self._in.times.job_deadline
+
+    def _pause_seconds(self, looks: int) -> float:
+        pause = self._in.times.poll_again * BACKOFF ** (looks - 1)
+        return min(pause, self._in.times.poll_longest) * random.uniform(0.9, 1.1)  # noqa: S311
+
+    def _unless_fenced(self, act: Callable[..., Sequence[Hint]], *args: Any) -> Sequence[Hint]:
+        try:
+            return act(*args)
+        except Superseded as error:
+            log.warning("chunk_fenced", reason=error.message)
+            return ()
+
+    def _judge(self, account: Account, chunk: DueChunk, status: JobStatus | None) -> Sequence[Hint]:
+        """Give the rows of a job that has ended (or is gone) their outcomes."""
         if status is None:
-            return self._missing(account, chunk)
+            return self._lost(account, chunk, "job_lost")
         if not status.state.ended:
-            return self._running(account, chunk)
+            return self._lost(account, chunk, "job_stuck")
         profiles = self._ledger.outcomes.profiles(chunk.run_id, chunk.seq)
         matched = match_results(profiles, status)
         if matched.unmatched:
@@ -117,29 +151,6 @@ class Poller:
         self._finish(chunk, matched.outcomes)
         self._learn(account, chunk)
         return ()
-
-    def _missing(self, account: Account, chunk: DueChunk) -> float | Sequence[Hint]:
-        """A job unknown right after it was made is patience; later it is lost."""
-        if chunk.age_seconds < self._in.times.overdue + likely_seconds(account, chunk.rows):
-            return self._again(chunk)
-        return self._lost(account, chunk, "job_lost")
-
-    def _running(self, account: Account, chunk: DueChunk) -> float | Sequence[Hint]:
-        if chunk.age_seconds > self._in.times.job_deadline:
-            return self._lost(account, chunk, "job_stuck")
-        return self._again(chunk)
-
-    def _again(self, chunk: DueChunk) -> float:
-        pause = self._in.times.poll_again * BACKOFF ** (chunk.looks - 1)
-        seconds = min(pause, self._in.times.poll_longest) * random.uniform(0.9, 1.1)  # noqa: S311
-        self._look_again(chunk, seconds)
-        return seconds
-
-    def _look_again(self, chunk: DueChunk, seconds: float) -> None:
-        try:
-            self._ledger.polling.look_again(chunk, seconds)
-        except Superseded as error:
-            log.warning("chunk_fenced", reason=error.message)
 
     def _lost(
         self, account: Account, chunk: DueChunk, why: str, found: Sequence[Outcome] = ()
@@ -152,8 +163,9 @@ class Poller:
             self._finish(chunk, [known.get(o.row, o) for o in unconfirmed(profiles, why)])
             return ()
         settle = self._in.settle_seconds(account, chunk.rows)
-        self._ledger.polling.lost(chunk, settle, why)
-        return (Deliver(chunk.run_id, chunk.seq, min(settle, self._in.times.longest_countdown)),)
+        message = settle <= self._in.times.longest_countdown
+        self._ledger.polling.lost(chunk, settle, why, message=message)
+        return (Deliver(chunk.run_id, chunk.seq, settle),) if message else ()
 
     def _finish(self, chunk: DueChunk, outcomes: Sequence[Outcome]) -> None:
         self._ledger.outcomes.finish(chunk.run_id, chunk.seq, chunk.fence, outcomes)
@@ -169,3 +181,11 @@ class Poller:
         else:
             took = (chunk.age_seconds - JOB_OVERHEAD_S) * 100 / chunk.rows
             self._ledger.polling.learn(account.account, 0.5 * guess + 0.5 * max(took, 0.05))
+
+
+def _by_target(due: Sequence[DueChunk]) -> list[list[DueChunk]]:
+    """One look is made with one credential: what is wrong with one must not keep others waiting."""
+    groups: dict[Target, list[DueChunk]] = {}
+    for chunk in due:
+        groups.setdefault(chunk.target, []).append(chunk)
+    return list(groups.values())

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import structlog
 
 from worker.delivery.context import (
-    MOST_UNCLEAR,
     RETRY_S,
     UNREACHABLE_PAUSE_S,
     Client,
@@ -25,15 +24,16 @@ from worker.errors import (
     Ambiguous,
     DeskfeedError,
     DestinationError,
+    LedgerError,
     LimiterUnavailable,
     NotSent,
     Refused,
     Superseded,
-    Throttle,
     Throttled,
 )
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, Claim
+from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState
 from worker.limiter import Booked, Denied, Go, NotYet
 from worker.profile import Outcome, OutcomeKind
@@ -42,9 +42,6 @@ log = structlog.get_logger(__name__)
 
 COMMIT_LEAD_S = 0.04
 """`submitting` is committed this long before the slot, so that the commit does not make it late."""
-
-THROTTLE_S: dict[Throttle, float] = {"account": 10.0, "chunk": 30.0, "jobs": 3.0}
-"""How long to wait where Zendesk asks to wait and does not say how long."""
 
 
 class Submitter:
@@ -66,12 +63,30 @@ class Submitter:
         """
         claim = self._chunks.claim(run_id, seq, self._in.owner)
         if claim is None:
-            return Done()
+            return self._too_early(run_id, seq)
         try:
             return self._send(claim)
         except Superseded as error:
             log.warning("chunk_fenced", reason=error.message)
+            self._let_go(claim)
             return Done()
+        except DeskfeedError:
+            self._let_go(claim)
+            raise
+
+    def _too_early(self, run_id: str, seq: int) -> Step:
+        """The clock that sent the message may be ahead of the ledger's."""
+        due_in = self._chunks.due_in(run_id, seq)
+        if due_in is not None and 0 < due_in <= self._in.times.slept_slot:
+            return Wait(due_in, "not_due")
+        return Done()
+
+    def _let_go(self, claim: Claim) -> None:
+        """Give back what was not submitted, so that its lease does not look like a crash."""
+        try:
+            self._chunks.wait(claim, 0.0, "interrupted", message=False)
+        except LedgerError as error:  # it has moved on, or the ledger is away: the lease will end
+            log.debug("claim_not_given_back", reason=error.message)
 
     def _send(self, claim: Claim) -> Step:
         account = self._in.ledger.polling.account(claim.target.account)
@@ -94,7 +109,7 @@ class Submitter:
             return self._give_back(claim, RETRY_S, "job_slot")
         go = self._confirm(claim, booked, account)
         if go is None:
-            return self._retreat(claim, 0.0, "permit_voided", sent=False)
+            return self._retreat(claim, RETRY_S, "permit_voided", sent=False)
         return self._post(claim, account, client, go)
 
     def _reserve(self, claim: Claim, account: Account) -> Booked | Denied:
@@ -159,7 +174,7 @@ class Submitter:
         accepted = self._chunks.accepted(claim, job.job_id, likely, go.stamp_us / 1e6)
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
         hints: list[Hint] = list(self._in.admit(claim.run_id))
-        if not accepted.joined:
+        if accepted.message:
             hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))
         return Done(tuple(hints))
 
@@ -186,11 +201,7 @@ class Submitter:
         return Wait(seconds, why, message)
 
     def _throttled(self, claim: Claim, error: Throttled) -> Step:
-        seconds = error.retry_after_seconds
-        if seconds is None:
-            seconds = THROTTLE_S[error.scope]
-        if error.scope == "account":
-            self._in.pause_account(claim.target.account, seconds, error.code)
+        seconds = self._in.throttled(claim.target.account, error)
         return self._retreat(claim, seconds, error.code, sent=True)
 
     def _refused(self, claim: Claim, error: Refused) -> Step:

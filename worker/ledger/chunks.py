@@ -36,12 +36,13 @@ class Accepted:
     Attributes:
         poll_at: ledger time of the look.
         in_seconds: the same, from now.
-        joined: another chunk has a look at that very time, so no further message is needed.
+        message: whether a message shall arrive then. Not when another chunk is looked at in that
+            very moment, nor when it is so far away that it rests in the ledger without one.
     """
 
     poll_at: float
     in_seconds: float
-    joined: bool
+    message: bool
 
 
 class Chunks:
@@ -61,6 +62,7 @@ class Chunks:
     def admit(self, run_id: str, window: int) -> list[int]:
         """Queue planned chunks until `window` of the run are not yet submitted; returns them."""
         with self._db.write() as connection:
+            lock_run(connection, run_id)
             waiting = connection.scalar(
                 select(func.count()).where(
                     chunks.c.run_id == run_id, chunks.c.state.in_(UNSUBMITTED)
@@ -112,6 +114,17 @@ class Chunks:
                 )
             ).rowcount
             return self._claimed(connection, run_id, seq) if changed == 1 else None
+
+    def due_in(self, run_id: str, seq: int) -> float | None:
+        """Return the seconds until a waiting chunk may be claimed; None if it is not waiting."""
+        with self._db.read() as connection:
+            not_before = connection.scalar(
+                select(chunks.c.not_before).where(
+                    _this(run_id, seq),
+                    chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+                )
+            )
+            return None if not_before is None else float(not_before) - self._db.now(connection)
 
     def _claimed(self, connection: Connection, run_id: str, seq: int) -> Claim:
         row = connection.execute(
@@ -210,7 +223,7 @@ class Chunks:
     def free_job_slots(self, account: str) -> int:
         """Return how many more jobs the account may have in flight; may be negative."""
         with self._db.read() as connection:
-            return _free_slots(connection, account)
+            return self._free_slots(connection, account, lock=False)
 
     def submitting(self, claim: Claim) -> bool:
         """Commit that a POST is about to leave; False when no job slot is free.
@@ -222,7 +235,7 @@ class Chunks:
             Superseded: the claim was taken over, or the run no longer sends.
         """
         with self._db.write() as connection:
-            if _free_slots(connection, claim.target.account) <= 0:
+            if self._free_slots(connection, claim.target.account, lock=True) <= 0:
                 return False
             self._move(
                 connection,
@@ -256,6 +269,7 @@ class Chunks:
             now = self._db.now(connection)
             ready_at = now + likely_seconds
             poll_at, joined = self._poll_time(connection, claim, ready_at)
+            message = poll_at - now <= self._times.longest_countdown
             self._move(
                 connection,
                 claim,
@@ -267,7 +281,7 @@ class Chunks:
                 expiries=0,
                 ready_at=ready_at,
                 poll_at=poll_at,
-                wake_at=poll_at + self._times.overdue,
+                wake_at=poll_at + (self._times.overdue if message else 0.0),
             )
             record(
                 connection,
@@ -279,7 +293,7 @@ class Chunks:
                 stamp=stamp,
                 attempt=claim.attempt + 1,
             )
-            return Accepted(poll_at, max(0.0, poll_at - now), joined)
+            return Accepted(poll_at, max(0.0, poll_at - now), message and not joined)
 
     def _poll_time(
         self, connection: Connection, claim: Claim, ready_at: float
@@ -310,6 +324,7 @@ class Chunks:
         """Replace a chunk that was refused as a whole by its two halves; returns their numbers."""
         middle = len(claim.profiles) // 2
         with self._db.write() as connection:
+            lock_run(connection, claim.run_id)
             now = self._db.now(connection)
             self._move(
                 connection,
@@ -340,10 +355,28 @@ class Chunks:
                 account=claim.target.account,
                 state=ChunkState.QUEUED,
                 rows=len(half),
+                spent=claim.spent,
                 wake_at=self._db.now(connection) + self._times.overdue,
             )
         )
         store_profiles(connection, claim.run_id, seq, half)
+
+    def _free_slots(self, connection: Connection, account: str, *, lock: bool) -> int:
+        """Count, if asked under the account's lock so that two cannot both take the last slot.
+
+        A chunk that may have arrived holds a slot until it has settled.
+        """
+        query = select(accounts.c.jobs_in_flight).where(accounts.c.account == account)
+        cap = connection.scalar(query.with_for_update() if lock else query)
+        settled = and_(
+            chunks.c.state == ChunkState.AMBIGUOUS, chunks.c.not_before <= self._db.now(connection)
+        )
+        used = connection.scalar(
+            select(func.count()).where(
+                chunks.c.account == account, chunks.c.state.in_(IN_FLIGHT), ~settled
+            )
+        )
+        return int(cap or 0) - int(used or 0)
 
     def _move(
         self,
@@ -369,15 +402,9 @@ class Chunks:
             )
 
 
-def _free_slots(connection: Connection, account: str) -> int:
-    """Count under the account's row lock, so that two workers cannot both take the last slot."""
-    cap = connection.scalar(
-        select(accounts.c.jobs_in_flight).where(accounts.c.account == account).with_for_update()
-    )
-    used = connection.scalar(
-        select(func.count()).where(chunks.c.account == account, chunks.c.state.in_(IN_FLIGHT))
-    )
-    return int(cap or 0) - int(used or 0)
+def lock_run(connection: Connection, run_id: str) -> None:
+    """Keep other transactions from adding or admitting chunks of a run until this one ends."""
+    connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update())
 
 
 def _this(run_id: str, seq: int) -> Any:

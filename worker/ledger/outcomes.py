@@ -51,44 +51,56 @@ class Outcomes:
             ValueError: the outcomes are not those of the chunk's rows.
         """
         with self._db.write() as connection:
-            changed = connection.execute(
-                update(chunks)
-                .where(
-                    chunks.c.run_id == run_id,
-                    chunks.c.seq == seq,
-                    chunks.c.fence == fence,
-                    chunks.c.state.in_(tuple(leaves)),
-                )
-                .values(
-                    state=ends,
-                    ended_at=self._db.now(connection),
-                    wake_at=None,
-                    poll_at=None,
-                    owner=None,
-                    created=sum(o.kind == OutcomeKind.CREATED for o in found),
-                    updated=sum(o.kind == OutcomeKind.UPDATED for o in found),
-                    results=spool.encode_results(found),
-                )
-            ).rowcount
-            if changed != 1:
-                raise Superseded(f"chunk {seq} of {run_id} has moved on without this worker")
-            profiles = load_profiles(connection, run_id, seq)
-            if [p.row for p in profiles] != [o.row for o in found]:
-                raise ValueError(f"chunk {seq} of {run_id}: outcomes are not those of its rows")
-            self._write_rows(connection, run_id, seq, found)
-            self._keep(connection, run_id, seq, profiles, found)
-            self._remember(connection, run_id, profiles, found)
-            record(connection, self._db, f"chunk_{ends}", run_id, seq)
+            self._finish(connection, run_id, seq, fence, found, tuple(leaves), ends)
+
+    def _finish(
+        self,
+        connection: Connection,
+        run_id: str,
+        seq: int,
+        fence: int,
+        found: Sequence[Outcome],
+        leaves: Sequence[ChunkState],
+        ends: ChunkState,
+    ) -> None:
+        changed = connection.execute(
+            update(chunks)
+            .where(
+                chunks.c.run_id == run_id,
+                chunks.c.seq == seq,
+                chunks.c.fence == fence,
+                chunks.c.state.in_(leaves),
+            )
+            .values(
+                state=ends,
+                ended_at=self._db.now(connection),
+                wake_at=None,
+                poll_at=None,
+                owner=None,
+                created=sum(o.kind == OutcomeKind.CREATED for o in found),
+                updated=sum(o.kind == OutcomeKind.UPDATED for o in found),
+                results=spool.encode_results(found),
+            )
+        ).rowcount
+        if changed != 1:
+            raise Superseded(f"chunk {seq} of {run_id} has moved on without this worker")
+        profiles = load_profiles(connection, run_id, seq)
+        if [p.row for p in profiles] != [o.row for o in found]:
+            raise ValueError(f"chunk {seq} of {run_id}: outcomes are not those of its rows")
+        self._write_rows(connection, run_id, seq, found)
+        self._keep(connection, run_id, seq, profiles, found)
+        self._remember(connection, run_id, profiles, found)
+        record(connection, self._db, f"chunk_{ends}", run_id, seq)
 
     def profiles(self, run_id: str, seq: int) -> tuple[Profile, ...]:
         """Return the profiles that a chunk holds."""
         with self._db.read() as connection:
             return load_profiles(connection, run_id, seq)
 
-    def cancel_some(self, run_id: str, limit: int = 20) -> int:
+    def cancel_some(self, run_id: str, limit: int = 200) -> int:
         """Cancel unsent chunks of a stopping run; returns how many, 0 when none is left.
 
-        A chunk that settles after an unclear POST may have arrived: its rows are unconfirmed.
+        A chunk whose POST may have arrived is not cancelled: its rows are unconfirmed.
         """
         unsent = (
             ChunkState.PLANNED,
@@ -97,7 +109,7 @@ class Outcomes:
             ChunkState.CLAIMED,
             ChunkState.AMBIGUOUS,
         )
-        with self._db.read() as connection:
+        with self._db.write() as connection:
             rows = connection.execute(
                 select(chunks.c.seq, chunks.c.fence, chunks.c.state, chunks.c.spent)
                 .join(runs, runs.c.run_id == chunks.c.run_id)
@@ -109,18 +121,20 @@ class Outcomes:
                 .order_by(chunks.c.seq)
                 .limit(limit)
             ).all()
-        for row in rows:
-            self._cancel(run_id, row.seq, row.fence, ChunkState(row.state), row.spent)
-        return len(rows)
+            for row in rows:
+                self._cancel(connection, run_id, row)
+            return len(rows)
 
-    def _cancel(self, run_id: str, seq: int, fence: int, state: ChunkState, spent: int) -> None:
-        maybe_sent = state == ChunkState.AMBIGUOUS or spent > 0
+    def _cancel(self, connection: Connection, run_id: str, row: Any) -> None:
+        maybe_sent = row.spent > 0
         kind = OutcomeKind.UNCONFIRMED if maybe_sent else OutcomeKind.SKIPPED
         code = "unconfirmed" if maybe_sent else "cancelled"
-        found = [Outcome(p.row, kind, code) for p in self.profiles(run_id, seq)]
         ends = ChunkState.DONE if maybe_sent else ChunkState.CANCELLED
         try:
-            self.finish(run_id, seq, fence, found, leaves=(state,), ends=ends)
+            profiles = load_profiles(connection, run_id, row.seq)
+            found = [Outcome(p.row, kind, code) for p in profiles]
+            leaves = (ChunkState(row.state),)
+            self._finish(connection, run_id, row.seq, row.fence, found, leaves, ends)
         except Superseded:
             return  # a worker moved it meanwhile; the next look sees where to
 

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
+from worker.errors import Superseded
 from worker.ledger import spool
 from worker.ledger.schema import payloads
 from worker.profile import Profile
 
 
 def load_profiles(connection: Connection, run_id: str, seq: int) -> tuple[Profile, ...]:
-    """Return the spooled profiles of a chunk."""
+    """Return the spooled profiles of a chunk.
+
+    Raises:
+        Superseded: they are gone: the chunk has ended meanwhile.
+    """
     row = connection.execute(
         select(payloads.c.blob, payloads.c.codec).where(_this(run_id, seq))
-    ).one()
+    ).one_or_none()
+    if row is None:
+        raise Superseded(f"chunk {seq} of {run_id} has moved on without this worker")
     return spool.decode_profiles(row.blob, row.codec)
 
 

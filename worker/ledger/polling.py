@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, tuple_, update
+from sqlalchemy import Connection, or_, select, tuple_, update
 
 from worker.errors import Superseded
 from worker.ledger.database import Database
@@ -81,9 +82,6 @@ class Polling:
 
     def _due(self, connection: Connection, taken: Any, now: float) -> list[DueChunk]:
         run_ids = {row.run_id for row in taken}
-        connection.execute(
-            update(runs).where(runs.c.run_id.in_(run_ids)).values(polls=runs.c.polls + 1)
-        )
         targets = {
             row.run_id: load_target(row.target)
             for row in connection.execute(
@@ -106,14 +104,29 @@ class Polling:
             for row in sorted(taken, key=lambda row: (row.submitted_at, row.run_id, row.seq))
         ]
 
+    def count_look(self, looked_at: Iterable[DueChunk]) -> None:
+        """Count one request that asked for jobs of these runs."""
+        run_ids = {chunk.run_id for chunk in looked_at}
+        with self._db.write() as connection:
+            connection.execute(
+                update(runs).where(runs.c.run_id.in_(run_ids)).values(polls=runs.c.polls + 1)
+            )
+
     def look_again(self, due: DueChunk, seconds: float) -> None:
         """The job is still running (or the look failed): look again in a while."""
         with self._db.write() as connection:
             at = self._db.now(connection) + seconds
             self._move(connection, due, poll_at=at, ready_at=at, wake_at=at + self._times.overdue)
 
-    def lost(self, due: DueChunk, seconds: float, why: str) -> None:
-        """The job is gone or its results match nothing: settle, then send the chunk again."""
+    def lost(self, due: DueChunk, seconds: float, why: str, *, message: bool) -> None:
+        """The job is gone or its results match nothing: settle, then send the chunk again.
+
+        Args:
+            due: the chunk.
+            seconds: not again before.
+            why: a word for people and metrics.
+            message: whether the caller sends a message that arrives then.
+        """
         with self._db.write() as connection:
             not_before = self._db.now(connection) + seconds
             self._move(
@@ -124,7 +137,7 @@ class Polling:
                 spent=chunks.c.spent + 1,
                 not_before=not_before,
                 poll_at=None,
-                wake_at=not_before + self._times.overdue,
+                wake_at=not_before + (self._times.overdue if message else 0.0),
             )
             record(connection, self._db, "chunk_unclear", due.run_id, due.seq, why=why)
 
@@ -160,13 +173,3 @@ class Polling:
                 .where(accounts.c.account == account)
                 .values(job_seconds=job_seconds)
             )
-
-    def next_look(self, account: str) -> float | None:
-        """Return the seconds until the account's next look, or None when no job is running."""
-        with self._db.read() as connection:
-            at = connection.scalar(
-                select(func.min(chunks.c.poll_at)).where(
-                    chunks.c.account == account, chunks.c.state == ChunkState.POLLING
-                )
-            )
-            return None if at is None else max(0.0, at - self._db.now(connection))

@@ -70,6 +70,7 @@ class Run:
     Attributes:
         options: what `start` was asked for (sample, …), JSON values.
         plan_fence: raised whenever planning is taken up; a planner overtaken may not write.
+        plan_expiries: planners whose lease expired.
     """
 
     run_id: str
@@ -84,6 +85,7 @@ class Run:
     started_at: float | None
     ended_at: float | None
     plan_fence: int
+    plan_expiries: int
     rows_read: int
     unchanged: int
     spool_complete: bool

@@ -6,9 +6,11 @@ by `wake_at`, the moment by which something should have happened; nothing looks 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Row, insert, select, update
 
 from worker.errors import Conflict, Superseded
@@ -20,8 +22,13 @@ from worker.ledger.states import ChunkState, RunState
 from worker.profile import Outcome, OutcomeKind
 from worker.times import Times
 
+log = structlog.get_logger(__name__)
+
 MOST_CLAIMS_LOST = 5
 """A chunk on which so many workers in a row died is quarantined."""
+
+MOST_UNCLEAR = 5
+"""So many attempts of a chunk may end unclear; then its rows are unconfirmed."""
 
 BATCH = 200
 """Rows that one sweep takes up of each kind; the next sweep takes the rest."""
@@ -73,11 +80,14 @@ class Recovery:
         """Take chunks from workers whose lease is over; their fence is raised, so they are late."""
         for row in self._overdue(ChunkState.CLAIMED):
             if row.expiries + 1 >= MOST_CLAIMS_LOST:
-                self._quarantine(row)
+                self._give_up(row, "quarantined", ChunkState.QUARANTINED)
             else:
                 self._take(row, state=ChunkState.QUEUED, expiries=chunks.c.expiries + 1)
         for row in self._overdue(ChunkState.SUBMITTING):
-            self._settle(row)
+            if row.spent + 1 >= MOST_UNCLEAR:
+                self._give_up(row, "unconfirmed", ChunkState.DONE)
+            else:
+                self._settle(row)
 
     def _overdue(self, *states: ChunkState) -> list[Row[Any]]:
         with self._db.read() as connection:
@@ -131,23 +141,23 @@ class Recovery:
         ).rowcount
         return changed == 1
 
-    def _quarantine(self, row: Row[Any]) -> None:
-        detail = f"{MOST_CLAIMS_LOST} workers in a row died while they held this chunk"
-        found = [
-            Outcome(profile.row, OutcomeKind.FAILED, "quarantined", detail)
-            for profile in self._outcomes.profiles(row.run_id, row.seq)
-        ]
+    def _give_up(self, row: Row[Any], code: str, ends: ChunkState) -> None:
+        """End a chunk that costs one worker after the other."""
+        # What may have arrived did not surely fail.
+        maybe_sent = row.state == ChunkState.SUBMITTING or row.spent > 0
+        kind = OutcomeKind.UNCONFIRMED if maybe_sent else OutcomeKind.FAILED
+        detail = "one worker after the other died while it held this chunk"
         try:
-            self._outcomes.finish(
-                row.run_id,
-                row.seq,
-                row.fence,
-                found,
-                leaves=(ChunkState.CLAIMED,),
-                ends=ChunkState.QUARANTINED,
-            )
+            found = [
+                Outcome(profile.row, kind, code, detail)
+                for profile in self._outcomes.profiles(row.run_id, row.seq)
+            ]
+            leaves = (ChunkState(row.state),)
+            self._outcomes.finish(row.run_id, row.seq, row.fence, found, leaves=leaves, ends=ends)
         except Superseded:
             return  # the worker lives after all and was quicker
+        except ValueError as error:  # written by a version that this one does not know
+            log.error("chunk_unreadable", run_id=row.run_id, seq=row.seq, reason=str(error))
 
     def find_lost(self) -> Found:
         """Return what should have happened by now, and take note that it is enqueued again."""
@@ -171,9 +181,11 @@ class Recovery:
             .order_by(chunks.c.wake_at)
             .limit(BATCH)
         ).all()
-        for row in rows:
-            self._expect(connection, row.run_id, row.seq, now)
-        return [(row.run_id, row.seq) for row in rows]
+        return [
+            (row.run_id, row.seq)
+            for row in rows
+            if self._expect(connection, row.run_id, row.seq, states, now)
+        ]
 
     def _lost_polls(self, connection: Connection, now: float) -> list[tuple[str, int]]:
         rows = connection.execute(
@@ -181,16 +193,33 @@ class Recovery:
             .where(chunks.c.state == ChunkState.POLLING, chunks.c.wake_at <= now)
             .limit(BATCH)
         ).all()
-        for row in rows:
-            self._expect(connection, row.run_id, row.seq, now)
-        return list({row.account: (row.run_id, row.seq) for row in rows}.values())
+        found = {
+            row.account: (row.run_id, row.seq)
+            for row in rows
+            if self._expect(connection, row.run_id, row.seq, (ChunkState.POLLING,), now)
+        }
+        return list(found.values())
 
-    def _expect(self, connection: Connection, run_id: str, seq: int, now: float) -> None:
-        connection.execute(
+    def _expect(
+        self,
+        connection: Connection,
+        run_id: str,
+        seq: int,
+        states: Sequence[ChunkState],
+        now: float,
+    ) -> bool:
+        """Note that a chunk's message is sent again; False when a worker has it meanwhile."""
+        changed = connection.execute(
             update(chunks)
-            .where(chunks.c.run_id == run_id, chunks.c.seq == seq)
+            .where(
+                chunks.c.run_id == run_id,
+                chunks.c.seq == seq,
+                chunks.c.state.in_(states),
+                chunks.c.wake_at <= now,
+            )
             .values(wake_at=now + self._times.overdue)
-        )
+        ).rowcount
+        return changed == 1
 
     def _lost_plans(self, connection: Connection, now: float) -> list[str]:
         overdue = connection.execute(

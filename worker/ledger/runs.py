@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from worker.errors import Conflict, DeskfeedError, RunError, Superseded, UsageError
 from worker.ledger.database import Database
@@ -122,6 +132,8 @@ class Runs:
                 .values(
                     state=RunState.PLANNING,
                     plan_fence=runs.c.plan_fence + 1,
+                    plan_expiries=runs.c.plan_expiries
+                    + case((runs.c.state == RunState.PLANNING, 1), else_=0),
                     started_at=func.coalesce(runs.c.started_at, now),
                     wake_at=now + self._times.lease,
                 )
@@ -154,12 +166,29 @@ class Runs:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def fail(self, run_id: str, error: DeskfeedError) -> bool:
-        """End a run that has sent nothing; its spooled chunks are cancelled by the caller's stop.
+    def postpone_plan(self, run: Run, seconds: float) -> None:
+        """Give a planning back for a while, for a reason that passes by itself.
 
-        Returns whether this call did it.
+        Raises:
+            Superseded: the planning was taken over, or the run was stopped.
         """
-        return self.stop(run_id, ends_as=RunState.FAILED, error=error)
+        with self._db.write() as connection:
+            self.hold_plan(connection, run.run_id, run.plan_fence, state=RunState.PLANNED)
+            connection.execute(
+                update(runs)
+                .where(runs.c.run_id == run.run_id)
+                .values(wake_at=self._db.now(connection) + seconds)
+            )
+
+    def fail_plan(self, run: Run, error: DeskfeedError) -> None:
+        """End a run whose planning cannot go on; what it spooled is cancelled.
+
+        Raises:
+            Superseded: the planning was taken over, or the run was stopped.
+        """
+        mine = (runs.c.state == RunState.PLANNING, runs.c.plan_fence == run.plan_fence)
+        if not self._stop(run.run_id, mine, RunState.FAILED, error):
+            raise Superseded(f"planning of {run.run_id} has been taken over or has ended")
 
     def stop(
         self,
@@ -174,11 +203,21 @@ class Runs:
         then `close` gives it the state `ends_as`. Returns whether this call did it.
         """
         active = (RunState.PLANNED, RunState.PLANNING, RunState.SENDING, RunState.PAUSED)
+        return self._stop(run_id, (runs.c.state.in_(active),), ends_as, error)
+
+    def _stop(
+        self,
+        run_id: str,
+        conditions: Sequence[ColumnElement[bool]],
+        ends_as: RunState,
+        error: DeskfeedError | None,
+    ) -> bool:
         with self._db.write() as connection:
-            values = _error_values(error)
+            # Why a run was paused stays to be seen when it is stopped.
+            values = _error_values(error) if error else {}
             changed = connection.execute(
                 update(runs)
-                .where(runs.c.run_id == run_id, runs.c.state.in_(active))
+                .where(runs.c.run_id == run_id, *conditions)
                 .values(
                     state=RunState.STOPPING,
                     ends_as=ends_as,
@@ -232,18 +271,10 @@ class Runs:
         """Stop a run when more of its rows failed than its orchestration allows."""
         with self._db.read() as connection:
             row = connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
-            most = None if row is None else orjson.loads(row.options).get("max_failed_percent")
-            if row is None or most is None or row.state not in (RunState.SENDING, RunState.PAUSED):
+            if row is None or row.state not in (RunState.SENDING, RunState.PAUSED):
                 return
-            sums = row_sums(connection, run_id, row.rows_read, row.unchanged)
-        failed = sums.failed + sums.unconfirmed
-        if 100 * failed > most * sums.read:
-            error = RunError(
-                f"{failed:,} of {sums.read:,} rows failed or are unconfirmed, more than "
-                f"thresholds.max_failed_percent ({most:g} %) allows; nothing more was sent",
-                code="threshold_exceeded",
-                resolution=f"See why: deskfeed failures {run_id}",
-            )
+            error = _too_many_failed(connection, row)
+        if error is not None:
             self.stop(run_id, ends_as=RunState.FAILED, error=error)
 
     def close(self, run_id: str) -> RunState | None:
@@ -257,12 +288,12 @@ class Runs:
             ).one_or_none()
             if row is None or not _may_end(connection, row):
                 return None
-            final = _final_state(connection, row)
+            final, values = _final_state(connection, row)
             now = self._db.now(connection)
             connection.execute(
                 update(runs)
                 .where(runs.c.run_id == run_id)
-                .values(state=final, active=None, ended_at=now, wake_at=None)
+                .values(state=final, active=None, ended_at=now, wake_at=None, **values)
             )
             record(connection, self._db, "run_ended", run_id, state=final)
             return final
@@ -281,15 +312,35 @@ def _may_end(connection: Connection, row: Row[Any]) -> bool:
     return open_chunk is None
 
 
-def _final_state(connection: Connection, row: Row[Any]) -> RunState:
+def _final_state(connection: Connection, row: Row[Any]) -> tuple[RunState, dict[str, Any]]:
+    """Return how a run ends, and the error that goes with it."""
     sums = row_sums(connection, row.run_id, row.rows_read, row.unchanged)
     if not sums.agree or sums.pending:
-        return RunState.INCONSISTENT
+        return RunState.INCONSISTENT, {}
     if row.ends_as is not None:
-        return RunState(row.ends_as)
+        return RunState(row.ends_as), {}
+    error = _too_many_failed(connection, row)
+    if error is not None:
+        return RunState.FAILED, _error_values(error)
     if sums.failed or sums.unconfirmed:
-        return RunState.FINISHED_WITH_FAILURES
-    return RunState.SUCCEEDED
+        return RunState.FINISHED_WITH_FAILURES, {}
+    return RunState.SUCCEEDED, {}
+
+
+def _too_many_failed(connection: Connection, row: Row[Any]) -> RunError | None:
+    most = orjson.loads(row.options).get("max_failed_percent")
+    if most is None:
+        return None
+    sums = row_sums(connection, row.run_id, row.rows_read, row.unchanged)
+    failed = sums.failed + sums.unconfirmed
+    if 100 * failed <= most * sums.read:
+        return None
+    return RunError(
+        f"{failed:,} of {sums.read:,} rows failed or are unconfirmed, more than "
+        f"thresholds.max_failed_percent ({most:g} %) allows",
+        code="threshold_exceeded",
+        resolution=f"Nothing more was sent. See why: deskfeed failures {row.run_id}",
+    )
 
 
 def _set_limits(connection: Connection, account: str, limits: Limits) -> None:
@@ -350,6 +401,7 @@ def as_run(row: Row[Any]) -> Run:
         started_at=row.started_at,
         ended_at=row.ended_at,
         plan_fence=row.plan_fence,
+        plan_expiries=row.plan_expiries,
         rows_read=row.rows_read,
         unchanged=row.unchanged,
         spool_complete=row.spool_complete,

@@ -72,6 +72,7 @@ runs = Table(
     Column("ended_at", Float),
     Column("wake_at", Float),  # the sweeper looks after a planned or planning run from then on
     Column("plan_fence", Integer, nullable=False, default=0),
+    Column("plan_expiries", Integer, nullable=False, default=0),  # planners that were lost
     Column("rows_read", BigInteger, nullable=False, default=0),
     Column("unchanged", BigInteger, nullable=False, default=0),
     Column("spool_complete", Boolean, nullable=False, default=False),
