@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def redact(text: str) -> str:
     """Return the text without e-mail addresses, credentials and control characters."""
-    text = _URL_PASSWORD.sub("***@", text)
+    text = _URL_PASSWORD.sub("", text)
     text = _SECRET.sub(r"\1 ***", text)
     text = _EMAIL.sub(_keep_node_names, text)
     return _CONTROL.sub(" ", text)

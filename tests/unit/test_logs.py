@@ -42,6 +42,12 @@ def test_credentials_are_removed(text, secret):
     assert secret not in redact(text)
 
 
+def test_of_an_address_with_a_password_the_host_stays():
+    assert redact("Connected to redis://:hunter2@10.0.0.7:6379/0") == (
+        "Connected to redis://10.0.0.7:6379/0"
+    )
+
+
 def test_names_of_celerys_processes_stay():
     line = f"celery@{socket.gethostname()}: sync with gen42@{socket.gethostname()}"
     assert redact(line) == line

@@ -98,7 +98,7 @@ def _engine(url: str) -> Engine:
         ) from None
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(Path(parsed.database).parent)
         engine = create_engine(parsed, pool_size=5, max_overflow=60, hide_parameters=True)
         _prepare_sqlite(engine)
         return engine
@@ -111,6 +111,13 @@ def _engine(url: str) -> Engine:
         "(one host) or postgresql+psycopg:// (several)",
         code="ledger_unavailable",
     )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # customers lie in it
+    except OSError as error:
+        raise LedgerError(f"the folder {folder} cannot be made: {error.strerror}") from None
 
 
 def _is_sqlite(engine: Engine) -> bool:
