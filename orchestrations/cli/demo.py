@@ -52,12 +52,17 @@ class Check:
     holds: bool
 
 
-def main() -> int:
-    """Run the demo; returns 0 when every number agrees, 1 when one does not, 130 on Ctrl-C."""
+def main(words: list[str] | None = None) -> int:
+    """Run the demo; returns 0 when every number agrees, 1 when one does not, 130 on Ctrl-C.
+
+    Args:
+        words: command line; `--any-ports` takes free ports instead of the usual ones.
+    """
+    any_ports = "--any-ports" in (sys.argv[1:] if words is None else words)
     out = console()
     folder = Path(tempfile.mkdtemp(prefix="deskfeed-demo-"))
     try:
-        good = _demo(out, folder)
+        good = _demo(out, folder, any_ports=any_ports)
     except StopAsked:
         out.print("\nEnded early; nothing is left running.")
         good, code = True, 130
@@ -73,15 +78,15 @@ def main() -> int:
     return code
 
 
-def _demo(out: Console, folder: Path) -> bool:
+def _demo(out: Console, folder: Path, *, any_ports: bool) -> bool:
     out.print("[bold]Deskfeed demo[/bold]: 2,500 invented customers, from a CSV file to Zendesk.")
     out.print("Everything is real but Zendesk, for which the sandbox stands in. About a minute.\n")
-    sandbox_port = _free(SANDBOX_PORT)
+    sandbox_port = _free(0 if any_ports else SANDBOX_PORT)
     catalog = _catalog(folder, sandbox_port)
     options = Options(
         sandbox=True,
         sandbox_port=sandbox_port,
-        flower_port=_free(FLOWER_PORT),
+        flower_port=0 if any_ports else _free(FLOWER_PORT),
         state_dir=folder / "state",
         environment={
             "DESKFEED_CATALOG": str(catalog),
@@ -98,16 +103,15 @@ def _demo(out: Console, folder: Path) -> bool:
 
 
 def _free(port: int) -> int:
-    """Return the usual port, or another one when somebody has it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            probe.close()
-            with socket.socket() as other:
-                other.bind((HOST, 0))
-                return int(other.getsockname()[1])
+    """Return the port wanted, or another one when somebody has it; 0 takes any."""
+    for wanted in (port, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, wanted))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
     return port
 
 
