@@ -20,7 +20,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from worker import logs
+from worker import broker, logs
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, DestinationError, UsageError
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
@@ -117,6 +117,7 @@ def make_app(config: Settings, times: Times) -> Celery:
     return app
 
 
+broker.install()
 app = make_app(settings(), Times().scaled(settings().time_scale))
 
 

@@ -55,6 +55,32 @@ def test_losing_all_of_redis_costs_no_row(tmp_path):
         assert json.loads(done.stdout)["rows"]["created"] == 600
 
 
+def test_the_same_worker_goes_on_when_redis_was_killed_and_comes_back(tmp_path):
+    with make_stage(tmp_path) as stage:
+        stage.use_catalog(
+            rows="id,name,mail\n"
+            + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 801))
+        )
+        worker = stage.start_worker()
+        run = stage.json("run", "loyalty")
+        until(lambda: stage.sandbox.stats()["posts"] >= 3, "the third POST")
+
+        stage.redis.stop()
+        until(lambda: "Connection to broker lost" in stage.worker_log(0), "the worker to notice")
+        stage.redis.start()
+        until(
+            lambda: stage.worker_log(0).count("Connected to") >= 2 or worker.poll() is not None,
+            "the worker to connect again",
+        )
+        assert worker.poll() is None, stage.worker_log(0)
+        done = stage.deskfeed("watch", run["run_id"], "--json")
+
+        assert done.returncode == 0, done.stderr + stage.worker_log(0)
+        assert worker.poll() is None, stage.worker_log(0)
+        assert json.loads(done.stdout)["rows"]["pending"] == 0
+        assert len(stage.sandbox.users()) == 800
+
+
 def test_with_no_worker_alive_wait_says_so_and_names_the_command(tmp_path):
     with make_stage(tmp_path) as lonely:
         waiting = subprocess.Popen(
