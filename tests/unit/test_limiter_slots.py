@@ -1,10 +1,9 @@
 """What reserve, confirm, cancel and pause answer, to the microsecond, on a clock of our own."""
 
-from types import SimpleNamespace
-
 import fakeredis
 import pytest
 import redis
+from limiter_bench import ACCOUNT, BUDGET, MINUTE, SECOND, START
 
 from worker.errors import LimiterUnavailable, UsageError
 from worker.limiter import (
@@ -18,54 +17,6 @@ from worker.limiter import (
     State,
     connect,
 )
-
-START = 1_790_000_000_000_000
-GUARD = 12_000
-SECOND = 1_000_000 + GUARD
-MINUTE = 60_000_000 + GUARD
-BUDGET = Budget(users_per_second=100, requests_per_minute=4)
-ACCOUNT = "socktown.zendesk.com"
-CLOCKS = ("fakeredis.commands_mixins.server_mixin", "fakeredis._socket._base", "fakeredis._helpers")
-
-
-class Bench:
-    """A limiter on a fake Redis whose TIME stands still until it is moved."""
-
-    def __init__(self, client):
-        self.client = client
-        self.limiter = Limiter(client)
-        self.us = START
-
-    def reserve(self, permit, users=100, requests=1, max_wait_s=2.0, budget=BUDGET):
-        return self.limiter.reserve(
-            ACCOUNT, permit, users=users, requests=requests, budget=budget, max_wait_s=max_wait_s
-        )
-
-    def confirm(self, permit, budget=BUDGET):
-        return self.limiter.confirm(ACCOUNT, permit, budget=budget)
-
-    def send(self, permit, **costs):
-        booked = self.reserve(permit, **costs)
-        self.us = booked.slot_us
-        assert isinstance(self.confirm(permit), Go)
-
-    def log(self, name):
-        """The entries of one key: member -> microseconds since the start."""
-        entries = self.client.zrange(f"deskfeed:{{{ACCOUNT}}}:{name}", 0, -1, withscores=True)
-        return {member.decode(): int(slot) - START for member, slot in entries}
-
-    def logs(self):
-        return [self.log(name) for name in ("users", "requests", "booked")]
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    bench = Bench(fakeredis.FakeRedis(server=fakeredis.FakeServer()))
-    clock = SimpleNamespace(time=lambda: bench.us / 1e6)
-    for module in CLOCKS:
-        monkeypatch.setattr(f"{module}.time", clock)
-    return bench
-
 
 # --- reserve ---------------------------------------------------------------------------------
 
@@ -104,11 +55,12 @@ def test_weights_fill_a_window_to_the_last_user(bench):
 
 
 def test_slot_waits_only_for_the_entries_that_must_leave(bench):
+    budget = Budget(users_per_second=100, requests_per_minute=400)
     bench.send("a", users=60)
     bench.us += 300_000
     bench.send("b", users=40)
-    assert bench.reserve("c", users=60).slot_us == START + SECOND + 1
-    assert bench.reserve("d", users=40).slot_us == START + 300_000 + SECOND + 1
+    assert bench.reserve("c", users=60, budget=budget).slot_us == START + SECOND + 1
+    assert bench.reserve("d", users=40, budget=budget).slot_us == START + 300_000 + SECOND + 1
 
 
 def test_permit_may_go_before_a_later_booking_where_both_fit_one_window(bench):
@@ -180,7 +132,7 @@ def test_booked_permit_cannot_change_its_weight(bench):
 def test_more_users_than_the_budget_is_an_error_and_no_wait(bench):
     with pytest.raises(UsageError, match=r"101 users can never be sent.* 100 users per second"):
         bench.reserve("a", users=101)
-    assert bench.client.keys() == []
+    assert bench.logs() == [{}, {}, {}]
 
 
 @pytest.mark.parametrize(
@@ -416,6 +368,9 @@ def test_pause_voids_every_booking_and_keeps_what_was_sent(bench):
 def test_slots_begin_when_the_pause_ends(bench):
     bench.limiter.pause(ACCOUNT, 1.5, "429 from Zendesk")
     assert bench.reserve("a").slot_us == START + 1_500_000
+    bench.us += 1_500_000
+    bench.confirm("a")
+    bench.limiter.observe(ACCOUNT, "a")
     assert bench.reserve("b", max_wait_s=60).slot_us == START + 1_500_000 + SECOND + 1
 
 
@@ -431,7 +386,7 @@ def test_booking_behind_a_pause_goes_at_its_very_end(bench):
     bench.limiter.pause(ACCOUNT, 1.5, "429 from Zendesk")
     bench.reserve("a")
     bench.us += 1_500_000
-    assert bench.confirm("a") == Go(START + 1_500_000, 0.0)
+    assert bench.confirm("a") == Go(START + 1_500_000, 0.0, probe=True)
 
 
 def test_callers_denied_by_a_pause_return_after_its_end_and_apart(bench):
@@ -495,9 +450,11 @@ def test_confirmed_permit_cannot_be_cancelled(bench):
 
 def test_state_tells_use_bookings_and_pause(bench):
     bench.limiter.pause(ACCOUNT, 1, "429 from Zendesk")
-    assert bench.limiter.state(ACCOUNT) == State(0, 0, 0, 0, 1.0, "429 from Zendesk")
+    assert bench.limiter.state(ACCOUNT) == State(0, 0, 0, 0, 1.0, "429 from Zendesk", "paused")
     bench.us += 1_000_000
+    assert bench.limiter.state(ACCOUNT).gate == "probe"
     bench.send("a", users=60)
+    bench.limiter.observe(ACCOUNT, "a")
     bench.send("poll", users=0)
     bench.reserve("b", users=70)
     assert bench.limiter.state(ACCOUNT) == State(60, 2, 1, 70, 0.0, "")
@@ -517,10 +474,12 @@ def test_keys_of_an_account_share_a_hash_tag_and_die_after_two_windows_or_more(b
     bench.reserve("c", max_wait_s=0)
     bench.limiter.pause(ACCOUNT, 100, "429 from Zendesk")
     bench.us += 100_000_000
-    bench.reserve("d")
-    names = {key.decode(): bench.client.pttl(key) for key in bench.client.keys("*")}
+    bench.reserve("d", flow="df-1")
     prefix = f"deskfeed:{{{ACCOUNT}}}:"
-    assert names.keys() == {prefix + name for name in ("users", "requests", "booked", "pause")}
+    keys = [key.decode() for key in bench.client.keys(prefix + "*")]
+    names = {key.removeprefix(prefix): bench.client.pttl(key) for key in keys}
+    assert names.keys() == {"users", "requests", "posts", "booked", "gate", "flows"}
+    assert 24 * 3600_000 < names.pop("gate") <= 7 * 24 * 3600_000
     assert all(120_024 <= ttl <= 181_000 for ttl in names.values())
 
 

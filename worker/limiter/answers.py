@@ -7,8 +7,12 @@ from typing import Literal
 
 from worker.errors import UsageError
 
-Why = Literal["paused", "users", "requests"]
-Loss = Literal["paused", "lost", "budget"]
+Why = Literal["paused", "cold", "probe", "users", "requests", "share"]
+Loss = Literal["paused", "cold", "lost", "budget"]
+Gate = Literal["open", "paused", "cold", "probe"]
+
+POLLS_SHARE = 0.3
+"""This part of the requests budget is never given to a POST, so that polls find room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ class Denied:
 
     Attributes:
         retry_in_s: when to ask again. Callers denied together are told different times.
-        why: what stands in the way the longest.
+        why: what stands in the way the longest. `paused`: Zendesk asked to wait; `cold`: Redis has
+            no memory of the last second; `probe`: one request is out whose answer decides; `users`
+            and `requests`: the budget; `share`: another run has had less than its share.
     """
 
     retry_in_s: float
@@ -63,10 +69,14 @@ class Go:
     Attributes:
         stamp_us: the time of sending, in microseconds of Redis' clock.
         late_s: how long after its slot it was confirmed.
+        probe: this is the one request whose answer everybody waits for: `observe` it.
+        next_in_s: when the next permit of the same run is worth asking for; 0: at once.
     """
 
     stamp_us: int
     late_s: float
+    probe: bool = False
+    next_in_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +95,25 @@ class Stale:
     """The booking no longer exists; nothing may be sent under it.
 
     Attributes:
-        why: `paused`: the account has to wait; `lost`: voided by a pause that is over, late by more
-            than a window, or Redis lost it; `budget`: it became smaller than the permit.
+        why: `paused` and `cold`: the account has to wait; `lost`: voided by a pause that is over,
+            late by more than a window, or Redis lost it; `budget`: it became smaller than the
+            permit.
     """
 
     why: Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the headers of an answer came to.
+
+    Attributes:
+        requests_cap: requests a minute that are ours as far as others leave them; None: not told.
+        rest_s: how long the account rests because nothing is left for us; 0: it does not.
+    """
+
+    requests_cap: int | None
+    rest_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +125,11 @@ class State:
         requests: requests in the minute (and guard) that ends now.
         bookings: permits booked and not yet confirmed.
         booked_users: users in these.
-        paused_s: how long the account still waits; 0 when it does not.
-        pause_reason: why, empty when it does not.
+        paused_s: how long nothing may go; 0 when something may.
+        pause_reason: why, empty when something may go.
+        gate: `open`; `paused` or `cold` while nothing may go; `probe`: one request may go, and the
+            others when its answer was seen.
+        requests_cap: requests a minute that are ours as far as headers tell; None: they do not.
     """
 
     users: int
@@ -111,6 +138,8 @@ class State:
     booked_users: int
     paused_s: float
     pause_reason: str
+    gate: Gate = "open"
+    requests_cap: int | None = None
 
 
 Reservation = Booked | Denied

@@ -1,10 +1,11 @@
-"""The limiter: reserve a slot, sleep until it comes, confirm, send.
+"""The limiter: reserve a slot, sleep until it comes, confirm, send, tell it the answer if it asked.
 
     reserve -> Booked(wait_s)     sleep, then confirm
             -> Denied(retry_in_s) come back then; nothing is held
     confirm -> Go                 send at once
             -> NotYet(wait_s)     somebody before was late: sleep again, confirm again
             -> Stale              a pause or a loss voided the booking: reserve anew
+    observe                       what the answer's headers said; always for a probe
 
 Normally that is two round trips a permit, and no caller ever asks in a loop. All decisions are
 taken in Redis, by one Lua script each, on Redis' own clock; `log.lua` explains the keys.
@@ -12,6 +13,7 @@ taken in Redis, by one Lua script each, on Redis' own clock; `log.lua` explains 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from typing import Any, cast
 
@@ -26,9 +28,11 @@ from worker.limiter.answers import (
     Budget,
     Confirmation,
     Denied,
+    Gate,
     Go,
     Loss,
     NotYet,
+    Observed,
     Reservation,
     Stale,
     State,
@@ -39,11 +43,26 @@ GUARD_S = 0.012
 """What may pass between the stamp and the request leaving: thread wake-ups were at worst 10 to
 16 ms late when measured. The windows are longer by it, which costs about 1.2 % of the budget."""
 
+SLACK_S = 0.002
+"""Slots are booked so much further apart than they must be: most wake-ups are less late than this,
+and then nobody behind has to move (which costs each of them a call)."""
+
 LONGEST_RETRY_S = 25.0
 """No caller is sent away for longer: below the longest countdown of a message (30 s)."""
 
 SHORTEST_RETRY_S = 0.05
 """Nor for shorter: a caller told to return at once would ask in a loop."""
+
+LONGEST_PAUSE_S = 3600.0
+"""No pause is longer, whatever is asked for: an hour later it does no harm to send one probe."""
+
+PROBE_S = 25.0
+"""An answer to a probe that was not reported by then is taken for lost: a request has 20 s."""
+
+REST_LEAST_S = 5.0
+REST_USUAL_S = 10.0
+"""How long to rest when headers say that nothing is left for us: at least, and where they do not
+say for how long. Then one probe asks again; so probes take little of what is left to others."""
 
 LEAD = 0.75
 """Who was denied returns this part of his `max_wait_s` before his turn: early enough that the log
@@ -78,6 +97,9 @@ class Limiter:
         guard_s: by how much the windows are longer than what Zendesk counts.
         users_window_s: the window of `Budget.users_per_second`; tests shorten it.
         requests_window_s: the window of `Budget.requests_per_minute`; not shorter than the other.
+        slack_s: by how much slots are further apart than the windows demand.
+        probe_s: how long the answer to a probe is waited for.
+        on_cold_start: called when this limiter found that Redis had lost its memory.
     """
 
     def __init__(
@@ -87,17 +109,22 @@ class Limiter:
         *,
         users_window_s: float = 1.0,
         requests_window_s: float = 60.0,
+        slack_s: float = SLACK_S,
+        probe_s: float = PROBE_S,
+        on_cold_start: Callable[[str], None] = lambda _account: None,
     ) -> None:
         if guard_s < 0 or not 0 < users_window_s <= requests_window_s:
             raise ValueError("guard_s >= 0 and 0 < users_window_s <= requests_window_s must hold")
         self._requests_window_s = requests_window_s
+        self._on_cold_start = on_cold_start
         windows = (_us(users_window_s + guard_s), _us(requests_window_s + guard_s))
         # Entries lie at most one window ahead and count for one more; a third is to spare.
-        self._frame: tuple[int, ...] = (*windows, -(-3 * windows[1] // 1000))
-        self._reserve = _script(client, "reserve")
-        self._confirm = _script(client, "confirm")
+        self._frame: tuple[int, ...] = (*windows, -(-3 * windows[1] // 1000), _us(probe_s), _us(slack_s))
+        self._reserve = _script(client, "fair", "reserve")
+        self._confirm = _script(client, "fair", "confirm")
         self._cancel = _script(client, "cancel")
         self._pause = _script(client, "pause")
+        self._observe = _script(client, "observe")
         self._state = _script(client, "state")
 
     def reserve(
@@ -109,6 +136,8 @@ class Limiter:
         requests: int,
         budget: Budget,
         max_wait_s: float,
+        flow: str = "",
+        share: float = 1.0,
     ) -> Reservation:
         """Book the first slot at which users and requests both fit, if it is near enough.
 
@@ -119,6 +148,9 @@ class Limiter:
             requests: 0 or 1.
             budget: what the account allows.
             max_wait_s: a slot further away is not booked; at most the requests' window.
+            flow: the run that asks. Runs that compete get permits by their shares; permits
+                without a flow (polls) stand outside.
+            share: what this run gets against another one with share 1.
 
         Raises:
             UsageError: more users than the budget, which could never be granted; or the permit
@@ -126,18 +158,37 @@ class Limiter:
             LimiterUnavailable: Redis gave no answer.
         """
         self._check_costs(users, requests, budget, max_wait_s)
+        if not share > 0:
+            raise ValueError(f"share must be more than 0, not {share:g}")
         costs = (budget.users_per_second, budget.requests_per_minute, permit, users, requests)
         limits = (_us(max_wait_s), _us(LONGEST_RETRY_S))
-        reply = self._run(self._reserve, account, *costs, *limits)
-        match _text(reply[0]):
-            case "booked":
-                return Booked(permit, reply[1] / 1e6, reply[2])
-            case "denied":
-                return _denied(reply[1] / 1e6, cast("Why", _text(reply[2])), max_wait_s)
-        raise UsageError(f"permit {permit}: it was used already; each sending needs its own")
+        reply = self._run(self._reserve, account, *costs, *limits, flow, f"{share:.6g}")
+        if _text(reply[0]) == "used":
+            raise UsageError(f"permit {permit}: it was used already; each sending needs its own")
+        self._note_cold(account, reply[3])
+        if _text(reply[0]) == "booked":
+            return Booked(permit, reply[1] / 1e6, reply[2])
+        return _denied(reply[1] / 1e6, cast("Why", _text(reply[2])), max_wait_s)
 
-    def confirm(self, account: str, permit: str, *, budget: Budget) -> Confirmation:
+    def confirm(
+        self,
+        account: str,
+        permit: str,
+        *,
+        budget: Budget,
+        flow: str = "",
+        share: float = 1.0,
+        max_wait_s: float = 0.0,
+    ) -> Confirmation:
         """Ask, just before sending, whether the booked permit still holds; stamp it if so.
+
+        Args:
+            account: the Zendesk host.
+            permit: what was booked.
+            budget: what the account allows.
+            flow: the run, if it wants to know when to ask for its next permit.
+            share: as for `reserve`.
+            max_wait_s: how far away that next permit's slot may be.
 
         Returns:
             `Go`, `NotYet` or `Stale`; only `Go` allows sending.
@@ -145,14 +196,53 @@ class Limiter:
         Raises:
             LimiterUnavailable: Redis gave no answer. The permit may count as sent; do not send.
         """
-        budgets = (budget.users_per_second, budget.requests_per_minute)
-        reply = self._run(self._confirm, account, *budgets, permit)
+        costs = (budget.users_per_second, budget.requests_per_minute, permit)
+        turns = (_us(LONGEST_RETRY_S), _us(LEAD * max_wait_s))
+        reply = self._run(self._confirm, account, *costs, *turns, flow, f"{share:.6g}")
         match _text(reply[0]):
             case "go":
-                return Go(reply[1], reply[2] / 1e6)
+                next_in_s = min(reply[4] / 1e6, LONGEST_RETRY_S)
+                return Go(reply[1], reply[2] / 1e6, bool(reply[3]), next_in_s)
             case "not_yet":
                 return NotYet(reply[1] / 1e6)
+        self._note_cold(account, reply[2])
         return Stale(cast("Loss", _text(reply[1])))
+
+    def observe(
+        self,
+        account: str,
+        permit: str,
+        *,
+        answered: bool = True,
+        limit: int | None = None,
+        remaining: int | None = None,
+        reset_s: float | None = None,
+        reserve_percent: int = 0,
+    ) -> Observed:
+        """Say what became of a request, if it was a probe or its headers tell something.
+
+        Headers only ever tighten: they tell how much of the minute others use, never that more
+        may be sent than the budget.
+
+        Args:
+            account: the Zendesk host.
+            permit: what the request was sent under.
+            answered: False when no answer came: a probe that told nothing is followed by another.
+            limit: requests a minute of the account, all clients together.
+            remaining: how many of them are left.
+            reset_s: seconds until there are more.
+            reserve_percent: this part of the limit is left to others.
+
+        Raises:
+            LimiterUnavailable: Redis gave no answer.
+        """
+        told = [-1 if value is None else value for value in (limit, remaining)]
+        reset_us = -1 if reset_s is None else _us(max(reset_s, 0.0))
+        rests = (_us(REST_LEAST_S), _us(REST_USUAL_S))
+        cap, rest_us = self._run(
+            self._observe, account, permit, int(answered), *told, reset_us, reserve_percent, *rests
+        )
+        return Observed(None if cap < 0 else cap, rest_us / 1e6)
 
     def cancel(self, account: str, permit: str) -> bool:
         """Give a booking back that will not be used; True if there was one.
@@ -164,9 +254,11 @@ class Limiter:
     def pause(self, account: str, seconds: float, reason: str) -> float:
         """Stop the whole account: void all bookings, and book nothing before the pause ends.
 
+        Then one request goes as a probe, and the others once its answer was observed.
+
         Args:
             account: the Zendesk host.
-            seconds: from now; a pause that ends later anyway stays as it is.
+            seconds: from now, at most an hour; a pause that ends later anyway stays as it is.
             reason: for people, without customer data.
 
         Returns:
@@ -174,12 +266,18 @@ class Limiter:
         """
         if seconds < 0:
             raise ValueError(f"seconds must not be negative, not {seconds:g}")
+        seconds = min(seconds, LONGEST_PAUSE_S)
         return float(self._run(self._pause, account, _us(seconds), reason)) / 1e6
 
     def state(self, account: str) -> State:
         """Tell what the account uses at this moment, for people."""
-        users, requests, bookings, booked_users, left_us, why = self._run(self._state, account)
-        return State(users, requests, bookings, booked_users, left_us / 1e6, _text(why))
+        *used, left_us, why, gate, cap = self._run(self._state, account)
+        known = None if cap < 0 else cap
+        return State(*used, left_us / 1e6, _text(why), cast("Gate", _text(gate)), known)
+
+    def _note_cold(self, account: str, cold: int) -> None:
+        if cold:
+            self._on_cold_start(account)
 
     def _check_costs(self, users: int, requests: int, budget: Budget, max_wait_s: float) -> None:
         if users > budget.users_per_second:
@@ -207,19 +305,20 @@ def _keys(account: str) -> list[str]:
     # The braces make a cluster keep an account's keys together; one script needs all of them.
     if not account or "{" in account or "}" in account:
         raise ValueError(f"an account is a host name, not {account!r}")
-    names = ("users", "requests", "booked", "pause", "turn")
+    names = ("users", "requests", "posts", "booked", "gate", "turn", "flows")
     return [f"deskfeed:{{{account}}}:{name}" for name in names]
 
 
-def _script(client: redis.Redis, name: str) -> Script:
+def _script(client: redis.Redis, *names: str) -> Script:
     folder = resources.files(__package__)
-    parts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("log", name)]
+    parts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("log", *names)]
     return client.register_script("\n".join(parts))
 
 
 def _denied(turn_in_s: float, why: Why, max_wait_s: float) -> Denied:
-    # Before a pause ends nobody is to stand at the door, so there is no lead then.
-    lead_s = 0.0 if why == "paused" else LEAD * max_wait_s
+    # A budget's turn is an estimate, and early is better than late. Before a gate opens nobody is
+    # to stand at the door, and `share` means: only if nobody else comes.
+    lead_s = LEAD * max_wait_s if why in ("users", "requests") else 0.0
     return Denied(min(max(turn_in_s - lead_s, SHORTEST_RETRY_S), LONGEST_RETRY_S), why)
 
 

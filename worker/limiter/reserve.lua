@@ -1,23 +1,24 @@
--- Books a slot under both budgets, or under none.
+-- Books a slot under all budgets, or under none.
 --
---   ARGV[4] users_budget, ARGV[5] requests_budget
---   ARGV[6] permit, ARGV[7] users (its weight), ARGV[8] requests (0 or 1)
---   ARGV[9] max_wait_us: a slot further away is not booked
---   ARGV[10] longest_retry_us
+--   ARGV[6] users_budget, ARGV[7] requests_budget
+--   ARGV[8] permit, ARGV[9] users (its weight), ARGV[10] requests (0 or 1)
+--   ARGV[11] max_wait_us: a slot further away is not booked
+--   ARGV[12] longest_retry_us
+--   ARGV[13] flow: the run that asks, '' for none; ARGV[14] share: its weight among runs
 --
--- Returns {'booked', wait_us, slot_us}
---      or {'denied', turn_in_us, why}    why: 'paused', 'users' or 'requests'
---      or {'used'}                       this permit was sent under; it cannot be had twice
+-- Returns {'booked', wait_us, slot_us, cold}
+--      or {'denied', turn_in_us, why, cold}   why: paused, cold, probe, users, requests or share
+--      or {'used'}                            this permit was sent under; it cannot be had twice
+-- cold is 1 when this call found the server's memory gone.
 
-local users_budget, requests_budget = tonumber(ARGV[4]), tonumber(ARGV[5])
-local permit, users, requests = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-local max_wait, longest_retry = tonumber(ARGV[9]), tonumber(ARGV[10])
-local member = ARGV[7] .. ':' .. permit
+local users_budget, requests_budget = tonumber(ARGV[6]), tonumber(ARGV[7])
+local permit, users, requests = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local max_wait, longest_retry = tonumber(ARGV[11]), tonumber(ARGV[12])
+local flow, share = ARGV[13], tonumber(ARGV[14])
+local member = ARGV[9] .. ':' .. permit
 
 -- Callers that are denied at the same time are told different times to return, one step apart:
--- the time that a permit like theirs uses up. A turn is advice only; who comes and finds room
--- books. A turn beyond the longest retry is not handed out, as its caller asks again before:
--- so the cursor cannot run away, however long the pause and however many the callers.
+-- the time that a permit like theirs uses up. See next_turn_of, which does this within a run.
 local function next_turn(why, slot, step)
   local turn = math.max(slot, tonumber(redis.call('HGET', TURN, why) or 0))
   if turn - NOW <= longest_retry then
@@ -27,40 +28,78 @@ local function next_turn(why, slot, step)
   return turn
 end
 
+local cold = wake()
 trim()
+EXTRA = tonumber(ARGV[5])
 
 -- The same question again, its answer having been lost on the way: the same answer.
 local held, slot_held = booking_of(permit)
 if held == member then
-  return {'booked', math.max(0, slot_held - NOW), slot_held}
+  return {'booked', math.max(0, slot_held - NOW), slot_held, cold}
 end
 if held or redis.call('ZSCORE', USERS, member) or redis.call('ZSCORE', REQUESTS, permit) then
   return {'used'}
 end
 
-local pause_end = paused_until()
-local users_free = users_free_at(users, users_budget, nil, '+inf')
-local requests_free = requests_free_at(requests, requests_budget, nil, '+inf')
-local slot = math.max(NOW, pause_end, users_free, requests_free)
-
-if slot - NOW <= max_wait then
-  if users > 0 then
-    redis.call('ZADD', USERS, int(slot), member)
-  end
-  if requests > 0 then
-    redis.call('ZADD', REQUESTS, int(slot), permit)
-  end
-  redis.call('ZADD', BOOKED, int(slot), member)
-  keep()
-  return {'booked', slot - NOW, slot}
-end
-
 local users_step = USERS_WINDOW * users / users_budget
-local requests_step = REQUESTS_WINDOW * requests / requests_budget
-if slot == pause_end then
-  return {'denied', next_turn('paused', slot, math.max(users_step, requests_step)) - NOW, 'paused'}
+local requests_step = REQUESTS_WINDOW * requests / ours(requests_budget)
+local step = math.max(users_step, requests_step)
+local fair = users > 0 and flow ~= ''
+if fair then
+  load_flows(flow, share)
+  redeem(flow, max_wait)
 end
-if slot == users_free then
-  return {'denied', next_turn('users', slot, users_step) - NOW, 'users'}
+
+local function denied(turn, why)
+  return {'denied', turn - NOW, why, cold}
 end
-return {'denied', next_turn('requests', slot, requests_step) - NOW, 'requests'}
+
+-- One request is out whose answer decides: everybody else waits for it.
+if probing() and gate.probe and NOW <= moment('probe_until_us') then
+  local after = math.max(NOW, closed_until()) + USERS_WINDOW / 2
+  return denied(next_turn('probe', after, step), 'probe')
+end
+
+local free, users_free = free_at(users, requests, users_budget, requests_budget, nil, nil, '+inf')
+if requests > 0 and not probing() then
+  free = math.max(free, moment('unknown_until_us'))
+end
+local closed = closed_until()
+local slot = math.max(NOW, closed, free)
+
+if slot - NOW > max_wait then
+  if slot == closed then
+    return denied(next_turn('paused', slot, step), gate.kind)
+  end
+  local why = slot == users_free and 'users' or 'requests'
+  if fair then
+    return denied(next_turn_of(flow, slot, step, longest_retry), why)
+  end
+  return denied(next_turn(why, slot, why == 'users' and users_step or requests_step), why)
+end
+
+if fair then
+  local lowest = lowest_rival(flow)
+  if lowest and start_of(flows[flow]) > lowest and slot - NOW > PINCH then
+    note(flow, slot)
+    return denied(slot - PINCH, 'share')
+  end
+  serve(flow, step)
+end
+
+if users > 0 then
+  redis.call('ZADD', USERS, int(slot), member)
+end
+if requests > 0 then
+  redis.call('ZADD', REQUESTS, int(slot), permit)
+  if users > 0 then
+    redis.call('ZADD', POSTS, int(slot), permit)
+  end
+end
+redis.call('ZADD', BOOKED, int(slot), member)
+if probing() then
+  set_gate('probe', permit)
+  set_gate('probe_until_us', int(slot + PROBE_US))
+end
+keep()
+return {'booked', slot - NOW, slot, cold}

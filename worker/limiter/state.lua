@@ -1,7 +1,9 @@
 -- What an account uses at this moment, for people. Writes nothing.
 --
--- Returns {users, requests, bookings, booked_users, pause_left_us, reason}: users and requests of
--- the windows that end now (the guard in them), then what is booked and not confirmed.
+-- Returns {users, requests, bookings, booked_users, closed_us, reason, gate, cap}: users and requests
+-- of the windows that end now (the guard in them), then what is booked and not confirmed, how long
+-- nothing may go and why, what the gate does (open, paused, cold or probe), and our requests a minute
+-- as far as headers tell (-1: they tell nothing).
 
 local function weight(members)
   local sum = 0
@@ -15,7 +17,8 @@ local users_since = int(NOW - USERS_WINDOW)
 local users = redis.call('ZRANGEBYSCORE', USERS, users_since, int(NOW))
 local requests = redis.call('ZCOUNT', REQUESTS, int(NOW - REQUESTS_WINDOW), int(NOW))
 local booked = redis.call('ZRANGEBYSCORE', BOOKED, users_since, '+inf')
-local pause_left = math.max(0, paused_until() - NOW)
-local reason = pause_left > 0 and redis.call('HGET', PAUSE, 'reason') or ''
+local left = math.max(0, closed_until() - NOW)
+local kind = left > 0 and gate.kind or (probing() and 'probe' or 'open')
+local cap = NOW < moment('cap_until_us') and tonumber(gate.cap) or -1
 
-return {weight(users), requests, #booked, weight(booked), pause_left, reason}
+return {weight(users), requests, #booked, weight(booked), left, left > 0 and gate.reason or '', kind, cap}
