@@ -110,12 +110,13 @@ def target_of(destination: Destination) -> Target:
 
 
 def limits_of(catalog: Catalog, account: str) -> Limits:
-    """Return an account's limits: the smallest of all destinations that point at it."""
+    """Return an account's limits: the strictest of all destinations that point at it."""
     all_limits = [d.limits for d in catalog.destinations.values() if d.account == account]
     return Limits(
         users_per_second=min(limits.users_per_second for limits in all_limits),
         requests_per_minute=min(limits.requests_per_minute for limits in all_limits),
         jobs_in_flight=min(limits.jobs_in_flight for limits in all_limits),
+        reserve_percent=max(limits.reserve_percent for limits in all_limits),
     )
 
 

@@ -231,11 +231,14 @@ class Limits(_CatalogModel):
         users_per_second: users sent in any rolling second.
         requests_per_minute: requests, polls included, in any rolling minute.
         jobs_in_flight: Zendesk jobs of ours at a time; Zendesk allows 30, all clients together.
+        reserve_percent: the share of the account's own requests per minute that is left to other
+            integrations and to agents.
     """
 
     users_per_second: int = Field(default=100, gt=0)
     requests_per_minute: int = Field(default=400, gt=0)
     jobs_in_flight: int = Field(default=20, gt=0)
+    reserve_percent: int = Field(default=10, ge=0, le=90)
 
     @field_validator("users_per_second")
     @classmethod
@@ -258,7 +261,7 @@ class Destination(_CatalogModel):
         credential: name of the credential; its secrets stand in the environment.
         subdomain: `socktown` for socktown.zendesk.com; exactly one of this and `base_url`.
         base_url: a loopback address, for the sandbox.
-        limits: of all destinations of one account the smallest holds.
+        limits: of all destinations of one account the strictest holds.
         admin_only: only administrators may send to it.
         restrict_pii: people with restricted access to personal data may not send to it.
     """

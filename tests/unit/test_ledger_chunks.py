@@ -426,10 +426,10 @@ def test_a_worker_not_heard_of_for_a_while_is_not_living(ledger, clock, times):
 
 
 def test_limits_of_an_account_are_those_of_the_newest_start(ledger, sending):
-    sending(1, limits=Limits(100, 300, 7))
+    sending(1, limits=Limits(100, 300, 7, 25))
 
-    assert ledger.polling.account(TARGET.account).limits == Limits(100, 300, 7)
-    assert Limits(100, 300, 7) != LIMITS
+    assert ledger.polling.account(TARGET.account).limits == Limits(100, 300, 7, 25)
+    assert Limits(100, 300, 7, 25) != LIMITS
 
 
 def test_a_post_that_kills_every_worker_ends_unconfirmed(ledger, sending, clock, times):

@@ -50,6 +50,7 @@ def test_a_destination_has_the_limits_of_a_small_account_by_default():
     assert limits.users_per_second == 100
     assert limits.requests_per_minute == 400
     assert limits.jobs_in_flight == 20
+    assert limits.reserve_percent == 10
     assert (destination.admin_only, destination.restrict_pii) == (False, False)
 
 
@@ -134,6 +135,18 @@ def test_a_budget_that_could_never_send_a_chunk_is_refused(users):
 @pytest.mark.parametrize("value", [0, -5, True, "10", 1.5])
 def test_a_limit_is_a_positive_whole_number(key, value):
     assert set(complaints(Destination, DESTINATION, limits={key: value})) == {("limits", key)}
+
+
+@pytest.mark.parametrize("percent", [-1, 91, 100, True, "10", 12.5])
+def test_a_reserve_leaves_something_to_both_sides(percent):
+    found = complaints(Destination, DESTINATION, limits={"reserve_percent": percent})
+    assert set(found) == {("limits", "reserve_percent")}
+
+
+@pytest.mark.parametrize("percent", [0, 90])
+def test_a_reserve_may_be_nothing_or_nearly_all(percent):
+    destination = Destination(**DESTINATION, limits={"reserve_percent": percent})
+    assert destination.limits.reserve_percent == percent
 
 
 @pytest.mark.parametrize(

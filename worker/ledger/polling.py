@@ -161,7 +161,9 @@ class Polling:
         """Return an account's limits and what was learned of it."""
         with self._db.read() as connection:
             row = connection.execute(select(accounts).where(accounts.c.account == account)).one()
-        limits = Limits(row.users_per_second, row.requests_per_minute, row.jobs_in_flight)
+        limits = Limits(
+            row.users_per_second, row.requests_per_minute, row.jobs_in_flight, row.reserve_percent
+        )
         seconds = self._times.job_guess if row.job_seconds is None else row.job_seconds
         return Account(account, limits, seconds)
 

@@ -29,11 +29,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The budgets of one account: the smallest of all destinations that point at it."""
+    """The budgets of one account: the smallest of all destinations that point at it.
+
+    Attributes:
+        reserve_percent: the share of the account's own requests per minute that is left to others;
+            of the destinations the largest holds.
+    """
 
     users_per_second: int
     requests_per_minute: int
     jobs_in_flight: int
+    reserve_percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
