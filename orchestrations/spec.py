@@ -196,6 +196,8 @@ class Orchestration(_CatalogModel):
         send: `all` rows of each result.
         schedule: always None; runs are started by people and by other schedulers.
         thresholds: when a run must not go on.
+        share: of the account's permits, while several runs send to it: 3 gets three times what 1
+            gets.
         verified: False leaves `verified` out of what is sent (see docs/catalog.md: the risk).
     """
 
@@ -208,6 +210,7 @@ class Orchestration(_CatalogModel):
     send: Literal["all", "changed"] = "all"
     schedule: None = None
     thresholds: Thresholds = Thresholds()
+    share: float = Field(default=1.0, gt=0, le=100)
     verified: bool = True
 
     @field_validator("send")

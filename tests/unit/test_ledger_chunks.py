@@ -65,6 +65,13 @@ def test_a_message_delivered_twice_is_claimed_once(ledger, sending):
     assert ledger.chunks.claim("df-1", 1, "b") is None
 
 
+@pytest.mark.parametrize(("options", "share"), [({"share": 3}, 3.0), ({}, 1.0)])
+def test_a_claim_tells_the_share_of_its_run(ledger, sending, options, share):
+    sending(1, options=options)
+
+    assert claim_of(ledger).share == share
+
+
 def test_a_waiting_chunk_is_not_claimed_before_its_time(ledger, sending, clock):
     sending(1)
     ledger.chunks.wait(claim_of(ledger), 5.0, "users")

@@ -35,6 +35,16 @@ def test_a_run_is_recorded_with_all_a_worker_needs(catalog, ledger):
     assert runs.plan_hint(run) == Plan(run.run_id)
 
 
+@pytest.mark.parametrize("options", [runs.Options(), runs.Options(sample=1)])
+def test_a_run_remembers_the_share_of_its_orchestration(tmp_path, ledger, options):
+    folder = write_catalog(tmp_path / "catalog")
+    file = folder / "loyalty.yaml"
+    file.write_text(file.read_text() + "share: 2.5\n")
+    run, _ = start(load_catalog(folder), ledger, options=options)
+
+    assert run.options["share"] == 2.5
+
+
 def test_run_ids_sort_by_time_and_cannot_be_guessed():
     early = runs.new_run_id(datetime(2026, 11, 24, 8, 30, tzinfo=UTC))
     late = runs.new_run_id(datetime(2026, 11, 24, 8, 31, tzinfo=UTC))

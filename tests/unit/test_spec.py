@@ -42,6 +42,17 @@ def test_an_orchestration_needs_five_keys_and_has_safe_defaults():
     thresholds = orchestration.thresholds
     assert (thresholds.fail_below, thresholds.fail_above) == (1, None)
     assert thresholds.max_failed_percent is None
+    assert orchestration.share == 1.0
+
+
+@pytest.mark.parametrize("share", [0, -1, 100.1, True, "3", float("inf"), float("nan")])
+def test_a_share_is_a_number_above_nothing(share):
+    assert set(complaints(Orchestration, ORCHESTRATION, share=share)) == {("share",)}
+
+
+@pytest.mark.parametrize("share", [0.5, 3, 100])
+def test_a_share_may_be_a_fraction_or_a_whole_number(share):
+    assert Orchestration(**ORCHESTRATION, share=share).share == share
 
 
 def test_a_destination_has_the_limits_of_a_small_account_by_default():

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from worker.errors import Superseded
@@ -128,7 +129,7 @@ class Chunks:
 
     def _claimed(self, connection: Connection, run_id: str, seq: int) -> Claim:
         row = connection.execute(
-            select(chunks, runs.c.orchestration, runs.c.target)
+            select(chunks, runs.c.orchestration, runs.c.target, runs.c.options)
             .join(runs, runs.c.run_id == chunks.c.run_id)
             .where(_this(run_id, seq))
         ).one()
@@ -141,6 +142,7 @@ class Chunks:
             orchestration=row.orchestration,
             target=load_target(row.target),
             profiles=load_profiles(connection, run_id, seq),
+            share=float(orjson.loads(row.options).get("share", 1.0)),  # absent in older runs
         )
 
     def wait(self, claim: Claim, seconds: float, why: str, *, message: bool = True) -> None:

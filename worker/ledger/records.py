@@ -108,6 +108,7 @@ class Claim:
         fence: every later write of this worker must name it.
         attempt: POSTs so far that may have left.
         spent: attempts that ended unclear; too many end in `unconfirmed`.
+        share: the run's weight among the runs that send to the account.
     """
 
     run_id: str
@@ -118,6 +119,7 @@ class Claim:
     orchestration: str
     target: Target
     profiles: tuple[Profile, ...]
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
