@@ -21,11 +21,12 @@ from worker.errors import Superseded
 from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.limits import count_jobs, standing
 from worker.ledger.payloads import load_profiles, remove_profiles, store_profiles
 from worker.ledger.records import Claim
 from worker.ledger.runs import load_target
-from worker.ledger.schema import accounts, chunks, delivered, runs
-from worker.ledger.states import IN_FLIGHT, UNSUBMITTED, ChunkState, RunState
+from worker.ledger.schema import chunks, delivered, runs
+from worker.ledger.states import UNSUBMITTED, ChunkState, RunState
 from worker.profile import Profile
 from worker.times import Times
 
@@ -364,21 +365,11 @@ class Chunks:
         store_profiles(connection, claim.run_id, seq, half)
 
     def _free_slots(self, connection: Connection, account: str, *, lock: bool) -> int:
-        """Count, if asked under the account's lock so that two cannot both take the last slot.
-
-        A chunk that may have arrived holds a slot until it has settled.
-        """
-        query = select(accounts.c.jobs_in_flight).where(accounts.c.account == account)
-        cap = connection.scalar(query.with_for_update() if lock else query)
-        settled = and_(
-            chunks.c.state == ChunkState.AMBIGUOUS, chunks.c.not_before <= self._db.now(connection)
-        )
-        used = connection.scalar(
-            select(func.count()).where(
-                chunks.c.account == account, chunks.c.state.in_(IN_FLIGHT), ~settled
-            )
-        )
-        return int(cap or 0) - int(used or 0)
+        """Count, if asked under the account's lock so that two cannot both take the last slot."""
+        now = self._db.now(connection)
+        known = standing(connection, account, now, lock=lock)
+        cap = known.limits.jobs_in_flight if known else 0
+        return cap - count_jobs(connection, account, now)
 
     def _move(
         self,

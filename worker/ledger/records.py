@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import Profile
@@ -42,12 +42,36 @@ class Limits:
     reserve_percent: int = 0
 
 
+LimitName = Literal["users_per_second", "requests_per_minute", "jobs_in_flight"]
+"""The limits that people may lower for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A limit that a person lowered for a while.
+
+    Attributes:
+        name: which of the account's limits.
+        value: what it is at most.
+        until: ledger time of its end; from then on it is as if it were not there.
+        set_by: who lowered it.
+        set_at: ledger time.
+    """
+
+    account: str
+    name: LimitName
+    value: int
+    until: float
+    set_by: str
+    set_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account as the ledger knows it.
 
     Attributes:
-        limits: its budgets.
+        limits: its budgets as they hold now: declared, and lowered by people or by Zendesk.
         job_seconds: how long a full chunk's job takes: learned, or a guess before the first.
     """
 
