@@ -26,7 +26,7 @@ from worker.ledger.payloads import load_profiles, remove_profiles, store_profile
 from worker.ledger.records import Claim
 from worker.ledger.runs import load_target
 from worker.ledger.schema import chunks, delivered, runs
-from worker.ledger.states import UNSUBMITTED, ChunkState, RunState
+from worker.ledger.states import HELD_BACK, UNSUBMITTED, ChunkState, RunState
 from worker.profile import Profile
 from worker.times import Times
 
@@ -100,7 +100,7 @@ class Chunks:
             ready = or_(
                 chunks.c.state == ChunkState.QUEUED,
                 and_(
-                    chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+                    chunks.c.state.in_(HELD_BACK),
                     chunks.c.not_before <= now,
                 ),
             )
@@ -123,7 +123,7 @@ class Chunks:
             not_before = connection.scalar(
                 select(chunks.c.not_before).where(
                     _this(run_id, seq),
-                    chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+                    chunks.c.state.in_(HELD_BACK),
                 )
             )
             return None if not_before is None else float(not_before) - self._db.now(connection)
@@ -207,13 +207,15 @@ class Chunks:
         **values: Any,
     ) -> None:
         with self._db.write() as connection:
-            not_before = self._db.now(connection) + seconds
+            now = self._db.now(connection)
+            not_before = now + seconds
             self._move(
                 connection,
                 claim,
                 state,
                 state=to,
                 why=why,
+                waiting_since=func.coalesce(chunks.c.waiting_since, now),
                 owner=None,
                 expiries=0,
                 not_before=not_before,
@@ -280,6 +282,7 @@ class Chunks:
                 state=ChunkState.POLLING,
                 job_id=job_id,
                 submitted_at=now,
+                waiting_since=None,
                 looks=0,
                 expiries=0,
                 ready_at=ready_at,

@@ -6,14 +6,14 @@ asks it within the transaction that relies on the answer.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from worker.errors import Conflict, UsageError
 from worker.ledger.database import Database
 from worker.ledger.events import record
-from worker.ledger.records import LimitName, Limits, Override
+from worker.ledger.records import LimitName, Limits, Override, Standing
 from worker.ledger.schema import accounts, chunks, limit_overrides
 from worker.ledger.states import IN_FLIGHT, ChunkState
 from worker.profile import CHUNK_SIZE
@@ -22,46 +22,15 @@ LONGEST_OVERRIDE_S = 7 * 24 * 3600.0
 """What is to hold for longer belongs into the destination's file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An account's limits and why they are what they are.
-
-    Attributes:
-        declared: what the catalog said when a run was last started.
-        overrides: what people lowered and what is not over yet.
-        jobs_cap: the most jobs of ours while Zendesk has too many of all clients; None when not.
-        jobs_cap_until: ledger time of its end.
-        job_seconds: learned: how long a full chunk's job takes.
-    """
-
-    declared: Limits
-    overrides: tuple[Override, ...]
-    jobs_cap: int | None
-    jobs_cap_until: float | None
-    job_seconds: float | None
-
-    @property
-    def limits(self) -> Limits:
-        """What holds: the smallest of all that is said."""
-        found = self.declared
-        for override in self.overrides:
-            found = _at_most(found, override.name, override.value)
-        return found if self.jobs_cap is None else _at_most(found, "jobs_in_flight", self.jobs_cap)
-
-
-def _at_most(limits: Limits, name: LimitName, value: int) -> Limits:
-    return replace(limits, **{name: min(declared_of(limits, name), value)})
-
-
-def declared_of(limits: Limits, name: LimitName) -> int:
-    """Return one of the limits by its name."""
-    return int(getattr(limits, name))
-
-
 def standing(
-    connection: Connection, account: str, now: float, *, lock: bool = False
+    connection: Connection,
+    account: str,
+    now: float,
+    *,
+    lock: bool = False,
+    declared: Limits | None = None,
 ) -> Standing | None:
-    """Return what holds for an account; None if the ledger does not know it.
+    """Return what holds for an account; None if nobody knows it.
 
     Args:
         connection: the transaction that relies on the answer.
@@ -69,17 +38,19 @@ def standing(
         now: the ledger's time.
         lock: keep others from doing so too until the transaction ends, so that two cannot both
             take the last job slot.
+        declared: what the catalog says, for an account to which nothing was sent yet.
     """
     query = select(accounts).where(accounts.c.account == account)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    overrides = active_overrides(connection, account, now)
     if row is None:
-        return None
+        return None if declared is None else Standing(declared, overrides)
     capped = row.jobs_cap is not None and row.jobs_cap_until > now
     return Standing(
         declared=Limits(
             row.users_per_second, row.requests_per_minute, row.jobs_in_flight, row.reserve_percent
         ),
-        overrides=active_overrides(connection, account, now),
+        overrides=overrides,
         jobs_cap=row.jobs_cap if capped else None,
         jobs_cap_until=row.jobs_cap_until if capped else None,
         job_seconds=row.job_seconds,
@@ -147,8 +118,8 @@ class AccountLimits:
         try:
             with self._db.write() as connection:
                 now = self._db.now(connection)
-                known = standing(connection, account, now)
-                _refuse_value(account, name, value, known.declared if known else declared)
+                known = standing(connection, account, now, declared=declared)
+                _refuse_value(account, name, value, known)
                 override = Override(account, name, value, now + seconds, by, now)
                 _put(connection, override)
                 self._record(connection, "limit_lowered", override, by)
@@ -197,8 +168,8 @@ def _refuse_time(seconds: float) -> None:
         )
 
 
-def _refuse_value(account: str, name: LimitName, value: int, declared: Limits | None) -> None:
-    if declared is None:
+def _refuse_value(account: str, name: LimitName, value: int, known: Standing | None) -> None:
+    if known is None:
         raise UsageError(
             f"the ledger does not know the account {account!r}",
             code="destination_not_found",
@@ -217,7 +188,7 @@ def _refuse_value(account: str, name: LimitName, value: int, declared: Limits | 
             resolution="Lower the requests instead, each chunk is one: "
             "deskfeed limits set NAME --requests-per-minute N --for 2h",
         )
-    most = declared_of(declared, name)
+    most = known.declared.of(name)
     if value > most:
         raise UsageError(
             f"{name} of {account} is declared as {most}; `limits set` only lowers, it cannot make "

@@ -129,12 +129,14 @@ class Polling:
             message: whether the caller sends a message that arrives then.
         """
         with self._db.write() as connection:
-            not_before = self._db.now(connection) + seconds
+            now = self._db.now(connection)
+            not_before = now + seconds
             self._move(
                 connection,
                 due,
                 state=ChunkState.AMBIGUOUS,
                 why=why,
+                waiting_since=now,
                 spent=chunks.c.spent + 1,
                 not_before=not_before,
                 poll_at=None,
