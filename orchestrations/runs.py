@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrations.loader import Catalog
-from orchestrations.spec import Destination, Orchestration, Thresholds
+from orchestrations.spec import Destination, Orchestration
 from worker.errors import UsageError
 from worker.hints import Plan
 from worker.ledger import Ledger
@@ -27,13 +27,17 @@ class Options:
 
     sample: int | None = None
 
-    def as_json(self, thresholds: Thresholds) -> Mapping[str, Any]:
-        """What the ledger keeps of them, with the threshold that holds while sending.
+    def as_json(self, orchestration: Orchestration) -> Mapping[str, Any]:
+        """What the ledger keeps of them, with what the orchestration says about sending.
 
         Thresholds are about the whole result; a sample has none.
         """
-        most = thresholds.max_failed_percent if self.sample is None else None
-        return {"sample": self.sample, "max_failed_percent": most}
+        most = orchestration.thresholds.max_failed_percent if self.sample is None else None
+        return {
+            "sample": self.sample,
+            "max_failed_percent": most,
+            "share": orchestration.share,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
@@ -76,7 +80,7 @@ def start(
             key=key or run_id,
             target=target_of(destination),
             limits=limits_of(catalog, destination.account),
-            options=(options or Options()).as_json(orchestration.thresholds),
+            options=(options or Options()).as_json(orchestration),
             principal=principal,
         )
     )
@@ -110,12 +114,13 @@ def target_of(destination: Destination) -> Target:
 
 
 def limits_of(catalog: Catalog, account: str) -> Limits:
-    """Return an account's limits: the smallest of all destinations that point at it."""
+    """Return an account's limits: the strictest of all destinations that point at it."""
     all_limits = [d.limits for d in catalog.destinations.values() if d.account == account]
     return Limits(
         users_per_second=min(limits.users_per_second for limits in all_limits),
         requests_per_minute=min(limits.requests_per_minute for limits in all_limits),
         jobs_in_flight=min(limits.jobs_in_flight for limits in all_limits),
+        reserve_percent=max(limits.reserve_percent for limits in all_limits),
     )
 
 

@@ -196,6 +196,8 @@ class Orchestration(_CatalogModel):
         send: `all` rows of each result.
         schedule: always None; runs are started by people and by other schedulers.
         thresholds: when a run must not go on.
+        share: of the account's permits, while several runs send to it: 3 gets three times what 1
+            gets.
         verified: False leaves `verified` out of what is sent (see docs/catalog.md: the risk).
     """
 
@@ -208,6 +210,7 @@ class Orchestration(_CatalogModel):
     send: Literal["all", "changed"] = "all"
     schedule: None = None
     thresholds: Thresholds = Thresholds()
+    share: float = Field(default=1.0, gt=0, le=100)
     verified: bool = True
 
     @field_validator("send")
@@ -231,11 +234,14 @@ class Limits(_CatalogModel):
         users_per_second: users sent in any rolling second.
         requests_per_minute: requests, polls included, in any rolling minute.
         jobs_in_flight: Zendesk jobs of ours at a time; Zendesk allows 30, all clients together.
+        reserve_percent: the share of the account's own requests per minute that is left to other
+            integrations and to agents.
     """
 
     users_per_second: int = Field(default=100, gt=0)
     requests_per_minute: int = Field(default=400, gt=0)
     jobs_in_flight: int = Field(default=20, gt=0)
+    reserve_percent: int = Field(default=10, ge=0, le=90)
 
     @field_validator("users_per_second")
     @classmethod
@@ -258,7 +264,7 @@ class Destination(_CatalogModel):
         credential: name of the credential; its secrets stand in the environment.
         subdomain: `socktown` for socktown.zendesk.com; exactly one of this and `base_url`.
         base_url: a loopback address, for the sandbox.
-        limits: of all destinations of one account the smallest holds.
+        limits: of all destinations of one account the strictest holds.
         admin_only: only administrators may send to it.
         restrict_pii: people with restricted access to personal data may not send to it.
     """

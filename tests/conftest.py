@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import pytest
 from world import LIMITS, TARGET, Clock, profiles
 
@@ -29,8 +31,15 @@ def ledger(tmp_path, clock, times):
 
 @pytest.fixture
 def new_run():
-    def make(run_id="df-1", orchestration="loyalty", key=None, target=TARGET, limits=LIMITS):
-        return NewRun(run_id, orchestration, key or run_id, target, limits, {}, "tester")
+    def make(
+        run_id="df-1",
+        orchestration="loyalty",
+        key=None,
+        target=TARGET,
+        limits=LIMITS,
+        options=MappingProxyType({}),
+    ):
+        return NewRun(run_id, orchestration, key or run_id, target, limits, options, "tester")
 
     return make
 

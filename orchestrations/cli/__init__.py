@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from orchestrations.cli import catalog_verbs, run_verbs, up_verb
+from orchestrations.cli import catalog_verbs, limits_verbs, run_verbs, up_verb
 from orchestrations.cli.output import EXIT_USAGE, fail, print_json
 from worker.errors import DeskfeedError, UsageError
 from worker.settings import settings
@@ -45,6 +45,7 @@ for _command in (
     run_verbs.pause,
     run_verbs.resume,
     run_verbs.stop,
+    limits_verbs.limits,
 ):
     deskfeed.add_command(_command)
 

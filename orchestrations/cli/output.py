@@ -63,3 +63,15 @@ def say_error(message: str, resolution: str | None) -> None:
     out.print(f"deskfeed: {message}", style="bold red", markup=False)
     if resolution:
         out.print(f"  What to do: {resolution}", markup=False)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people, in its two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, left = divmod(hours, 24)
+    if days > 1:
+        return f"{days} d {left} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

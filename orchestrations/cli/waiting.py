@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrations import report
-from orchestrations.cli.output import errors
+from orchestrations.cli.output import duration, errors
 from worker.ledger import Ledger
 from worker.ledger.records import Account, RunView
 from worker.ledger.states import RunState
@@ -154,7 +154,7 @@ def line(view: RunView, pace: Pace) -> str:
     """Return a run's progress in one line."""
     rows, chunks = view.rows, report.chunk_buckets(view)
     done = rows.read - rows.pending
-    left = f", about {_duration(pace.seconds_left)} left" if pace.seconds_left else ""
+    left = f", about {duration(pace.seconds_left)} left" if pace.seconds_left else ""
     return (
         f"{view.run.run_id} {view.run.state}: {done:,}/{rows.read:,} rows "
         f"({rows.created:,} created, {rows.updated:,} updated, {rows.failed:,} failed, "
@@ -191,18 +191,10 @@ def _panel(view: RunView, pace: Pace) -> Group:
         for name in ("planned", "waiting", "sending", "polling", "done", "quarantined", "cancelled")
         if chunks[name] or name == "done"
     )
-    left = _duration(pace.seconds_left) if pace.seconds_left else "-"
+    left = duration(pace.seconds_left) if pace.seconds_left else "-"
     waits = ", ".join(report.WAITS.get(why, why) for why in view.waits)
     tail = f"time left about {left}" + (f"   waiting for: {waits}" if waits else "")
     return Group(head, bar, Text(counts), Text(f"chunks: {states}"), Text(tail, style="dim"))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def say_detached(run_id: str) -> None:

@@ -65,6 +65,13 @@ def test_a_message_delivered_twice_is_claimed_once(ledger, sending):
     assert ledger.chunks.claim("df-1", 1, "b") is None
 
 
+@pytest.mark.parametrize(("options", "share"), [({"share": 3}, 3.0), ({}, 1.0)])
+def test_a_claim_tells_the_share_of_its_run(ledger, sending, options, share):
+    sending(1, options=options)
+
+    assert claim_of(ledger).share == share
+
+
 def test_a_waiting_chunk_is_not_claimed_before_its_time(ledger, sending, clock):
     sending(1)
     ledger.chunks.wait(claim_of(ledger), 5.0, "users")
@@ -426,10 +433,10 @@ def test_a_worker_not_heard_of_for_a_while_is_not_living(ledger, clock, times):
 
 
 def test_limits_of_an_account_are_those_of_the_newest_start(ledger, sending):
-    sending(1, limits=Limits(100, 300, 7))
+    sending(1, limits=Limits(100, 300, 7, 25))
 
-    assert ledger.polling.account(TARGET.account).limits == Limits(100, 300, 7)
-    assert Limits(100, 300, 7) != LIMITS
+    assert ledger.polling.account(TARGET.account).limits == Limits(100, 300, 7, 25)
+    assert Limits(100, 300, 7, 25) != LIMITS
 
 
 def test_a_post_that_kills_every_worker_ends_unconfirmed(ledger, sending, clock, times):

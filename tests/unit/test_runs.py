@@ -35,6 +35,16 @@ def test_a_run_is_recorded_with_all_a_worker_needs(catalog, ledger):
     assert runs.plan_hint(run) == Plan(run.run_id)
 
 
+@pytest.mark.parametrize("options", [runs.Options(), runs.Options(sample=1)])
+def test_a_run_remembers_the_share_of_its_orchestration(tmp_path, ledger, options):
+    folder = write_catalog(tmp_path / "catalog")
+    file = folder / "loyalty.yaml"
+    file.write_text(file.read_text() + "share: 2.5\n")
+    run, _ = start(load_catalog(folder), ledger, options=options)
+
+    assert run.options["share"] == 2.5
+
+
 def test_run_ids_sort_by_time_and_cannot_be_guessed():
     early = runs.new_run_id(datetime(2026, 11, 24, 8, 30, tzinfo=UTC))
     late = runs.new_run_id(datetime(2026, 11, 24, 8, 31, tzinfo=UTC))
@@ -74,7 +84,19 @@ def test_of_an_accounts_destinations_the_smallest_limits_hold(tmp_path, ledger):
     )
     run, _ = start(load_catalog(folder), ledger)
 
-    assert ledger.polling.account(run.target.account).limits == Limits(100, 90, 20)
+    assert ledger.polling.account(run.target.account).limits == Limits(100, 90, 20, 10)
+
+
+@pytest.mark.parametrize(("reserve", "holds"), [(0, 10), (35, 35)])
+def test_of_an_accounts_destinations_the_largest_reserve_holds(tmp_path, ledger, reserve, holds):
+    folder = write_catalog(tmp_path / "catalog")
+    (folder / "destinations" / "second.yaml").write_text(
+        "description: The same account again\nplugin: zendesk\ncredential: socktown\n"
+        f"base_url: http://127.0.0.1:8900\nlimits: {{reserve_percent: {reserve}}}\n"
+    )
+    run, _ = start(load_catalog(folder), ledger)
+
+    assert ledger.polling.account(run.target.account).limits.reserve_percent == holds
 
 
 def test_a_run_is_found_by_its_id_a_beginning_of_it_and_as_the_last(ledger, new_run):

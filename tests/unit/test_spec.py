@@ -42,6 +42,17 @@ def test_an_orchestration_needs_five_keys_and_has_safe_defaults():
     thresholds = orchestration.thresholds
     assert (thresholds.fail_below, thresholds.fail_above) == (1, None)
     assert thresholds.max_failed_percent is None
+    assert orchestration.share == 1.0
+
+
+@pytest.mark.parametrize("share", [0, -1, 100.1, True, "3", float("inf"), float("nan")])
+def test_a_share_is_a_number_above_nothing(share):
+    assert set(complaints(Orchestration, ORCHESTRATION, share=share)) == {("share",)}
+
+
+@pytest.mark.parametrize("share", [0.5, 3, 100])
+def test_a_share_may_be_a_fraction_or_a_whole_number(share):
+    assert Orchestration(**ORCHESTRATION, share=share).share == share
 
 
 def test_a_destination_has_the_limits_of_a_small_account_by_default():
@@ -50,6 +61,7 @@ def test_a_destination_has_the_limits_of_a_small_account_by_default():
     assert limits.users_per_second == 100
     assert limits.requests_per_minute == 400
     assert limits.jobs_in_flight == 20
+    assert limits.reserve_percent == 10
     assert (destination.admin_only, destination.restrict_pii) == (False, False)
 
 
@@ -134,6 +146,18 @@ def test_a_budget_that_could_never_send_a_chunk_is_refused(users):
 @pytest.mark.parametrize("value", [0, -5, True, "10", 1.5])
 def test_a_limit_is_a_positive_whole_number(key, value):
     assert set(complaints(Destination, DESTINATION, limits={key: value})) == {("limits", key)}
+
+
+@pytest.mark.parametrize("percent", [-1, 91, 100, True, "10", 12.5])
+def test_a_reserve_leaves_something_to_both_sides(percent):
+    found = complaints(Destination, DESTINATION, limits={"reserve_percent": percent})
+    assert set(found) == {("limits", "reserve_percent")}
+
+
+@pytest.mark.parametrize("percent", [0, 90])
+def test_a_reserve_may_be_nothing_or_nearly_all(percent):
+    destination = Destination(**DESTINATION, limits={"reserve_percent": percent})
+    assert destination.limits.reserve_percent == percent
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from worker.errors import Superseded
 from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.limits import count_jobs, standing
 from worker.ledger.payloads import load_profiles, remove_profiles, store_profiles
 from worker.ledger.records import Claim
 from worker.ledger.runs import load_target
-from worker.ledger.schema import accounts, chunks, delivered, runs
-from worker.ledger.states import IN_FLIGHT, UNSUBMITTED, ChunkState, RunState
+from worker.ledger.schema import chunks, delivered, runs
+from worker.ledger.states import HELD_BACK, UNSUBMITTED, ChunkState, RunState
 from worker.profile import Profile
 from worker.times import Times
 
@@ -98,7 +100,7 @@ class Chunks:
             ready = or_(
                 chunks.c.state == ChunkState.QUEUED,
                 and_(
-                    chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+                    chunks.c.state.in_(HELD_BACK),
                     chunks.c.not_before <= now,
                 ),
             )
@@ -121,14 +123,14 @@ class Chunks:
             not_before = connection.scalar(
                 select(chunks.c.not_before).where(
                     _this(run_id, seq),
-                    chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+                    chunks.c.state.in_(HELD_BACK),
                 )
             )
             return None if not_before is None else float(not_before) - self._db.now(connection)
 
     def _claimed(self, connection: Connection, run_id: str, seq: int) -> Claim:
         row = connection.execute(
-            select(chunks, runs.c.orchestration, runs.c.target)
+            select(chunks, runs.c.orchestration, runs.c.target, runs.c.options)
             .join(runs, runs.c.run_id == chunks.c.run_id)
             .where(_this(run_id, seq))
         ).one()
@@ -141,6 +143,7 @@ class Chunks:
             orchestration=row.orchestration,
             target=load_target(row.target),
             profiles=load_profiles(connection, run_id, seq),
+            share=float(orjson.loads(row.options).get("share", 1.0)),  # absent in older runs
         )
 
     def wait(self, claim: Claim, seconds: float, why: str, *, message: bool = True) -> None:
@@ -204,13 +207,15 @@ class Chunks:
         **values: Any,
     ) -> None:
         with self._db.write() as connection:
-            not_before = self._db.now(connection) + seconds
+            now = self._db.now(connection)
+            not_before = now + seconds
             self._move(
                 connection,
                 claim,
                 state,
                 state=to,
                 why=why,
+                waiting_since=func.coalesce(chunks.c.waiting_since, now),
                 owner=None,
                 expiries=0,
                 not_before=not_before,
@@ -277,6 +282,7 @@ class Chunks:
                 state=ChunkState.POLLING,
                 job_id=job_id,
                 submitted_at=now,
+                waiting_since=None,
                 looks=0,
                 expiries=0,
                 ready_at=ready_at,
@@ -362,21 +368,11 @@ class Chunks:
         store_profiles(connection, claim.run_id, seq, half)
 
     def _free_slots(self, connection: Connection, account: str, *, lock: bool) -> int:
-        """Count, if asked under the account's lock so that two cannot both take the last slot.
-
-        A chunk that may have arrived holds a slot until it has settled.
-        """
-        query = select(accounts.c.jobs_in_flight).where(accounts.c.account == account)
-        cap = connection.scalar(query.with_for_update() if lock else query)
-        settled = and_(
-            chunks.c.state == ChunkState.AMBIGUOUS, chunks.c.not_before <= self._db.now(connection)
-        )
-        used = connection.scalar(
-            select(func.count()).where(
-                chunks.c.account == account, chunks.c.state.in_(IN_FLIGHT), ~settled
-            )
-        )
-        return int(cap or 0) - int(used or 0)
+        """Count, if asked under the account's lock so that two cannot both take the last slot."""
+        now = self._db.now(connection)
+        known = standing(connection, account, now, lock=lock)
+        cap = known.limits.jobs_in_flight if known else 0
+        return cap - count_jobs(connection, account, now)
 
     def _move(
         self,

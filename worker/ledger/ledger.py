@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
+from worker.ledger.limits import AccountLimits
 from worker.ledger.outcomes import Outcomes
 from worker.ledger.planning import Planning
 from worker.ledger.polling import Polling
@@ -30,6 +31,7 @@ class Ledger:
         planning: spool rejected rows and chunks.
         chunks: claim, give back, submit a chunk.
         polling: who looks at which job when.
+        limits: what people lower for a while.
         outcomes: end a chunk.
         recovery: find what stands still; locks and living workers.
         views: what people ask.
@@ -40,6 +42,7 @@ class Ledger:
     planning: Planning
     chunks: Chunks
     polling: Polling
+    limits: AccountLimits
     outcomes: Outcomes
     recovery: Recovery
     views: Views
@@ -67,6 +70,7 @@ def open_ledger(url: str, times: Times | None = None, clock: Clock = time.time) 
         planning=Planning(database, runs),
         chunks=Chunks(database, times, hash_key),
         polling=Polling(database, times),
+        limits=AccountLimits(database),
         outcomes=outcomes,
         recovery=Recovery(database, times, outcomes),
         views=Views(database),

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select, tuple_, update
 
-from worker.errors import Superseded
+from worker.errors import LedgerError, Superseded
 from worker.ledger.database import Database
 from worker.ledger.events import record
-from worker.ledger.records import Account, DueChunk, Limits
+from worker.ledger.limits import count_jobs, standing
+from worker.ledger.records import Account, DueChunk
 from worker.ledger.runs import load_target
 from worker.ledger.schema import accounts, chunks, runs
 from worker.ledger.states import ChunkState
@@ -128,12 +129,14 @@ class Polling:
             message: whether the caller sends a message that arrives then.
         """
         with self._db.write() as connection:
-            not_before = self._db.now(connection) + seconds
+            now = self._db.now(connection)
+            not_before = now + seconds
             self._move(
                 connection,
                 due,
                 state=ChunkState.AMBIGUOUS,
                 why=why,
+                waiting_since=now,
                 spent=chunks.c.spent + 1,
                 not_before=not_before,
                 poll_at=None,
@@ -158,12 +161,40 @@ class Polling:
     # --- what is known of an account ----------------------------------------------------------
 
     def account(self, account: str) -> Account:
-        """Return an account's limits and what was learned of it."""
+        """Return an account's limits as they hold now, and what was learned of it."""
         with self._db.read() as connection:
-            row = connection.execute(select(accounts).where(accounts.c.account == account)).one()
-        limits = Limits(row.users_per_second, row.requests_per_minute, row.jobs_in_flight)
-        seconds = self._times.job_guess if row.job_seconds is None else row.job_seconds
-        return Account(account, limits, seconds)
+            known = standing(connection, account, self._db.now(connection))
+        if known is None:
+            raise LedgerError(f"the ledger does not know the account {account!r}")
+        seconds = self._times.job_guess if known.job_seconds is None else known.job_seconds
+        return Account(account, known.limits, seconds)
+
+    def jobs_in_flight(self, account: str) -> int:
+        """Return how many of an account's job slots are held by us."""
+        with self._db.read() as connection:
+            return count_jobs(connection, account, self._db.now(connection))
+
+    def lower_job_cap(self, account: str, seconds: float) -> int:
+        """Have no more jobs than now for a while: Zendesk has too many, the others are not ours.
+
+        Args:
+            account: the Zendesk host.
+            seconds: how long; then the declared limit holds again.
+
+        Returns:
+            The cap: our jobs in flight without the chunk that was just refused, which is still
+            `submitting`; at least one, so that the account does not stand still.
+        """
+        with self._db.write() as connection:
+            now = self._db.now(connection)
+            standing(connection, account, now, lock=True)
+            cap = max(1, count_jobs(connection, account, now) - 1)
+            connection.execute(
+                update(accounts)
+                .where(accounts.c.account == account)
+                .values(jobs_cap=cap, jobs_cap_until=now + seconds)
+            )
+            return cap
 
     def learn(self, account: str, job_seconds: float) -> None:
         """Remember how long a full chunk's job takes."""

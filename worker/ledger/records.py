@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import Profile
@@ -27,13 +27,78 @@ class Target:
     credential: str
 
 
+LimitName = Literal["users_per_second", "requests_per_minute", "jobs_in_flight"]
+"""The limits that people may lower for a while."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The budgets of one account: the smallest of all destinations that point at it."""
+    """The budgets of one account: the smallest of all destinations that point at it.
+
+    Attributes:
+        reserve_percent: the share of the account's own requests per minute that is left to others;
+            of the destinations the largest holds.
+    """
 
     users_per_second: int
     requests_per_minute: int
     jobs_in_flight: int
+    reserve_percent: int = 0
+
+    def of(self, name: LimitName) -> int:
+        """Return one of them by its name."""
+        return int(getattr(self, name))
+
+    def at_most(self, name: LimitName, value: int) -> Limits:
+        """Return them with one that is not above a value."""
+        return replace(self, **{name: min(self.of(name), value)})
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A limit that a person lowered for a while.
+
+    Attributes:
+        name: which of the account's limits.
+        value: what it is at most.
+        until: ledger time of its end; from then on it is as if it were not there.
+        set_by: who lowered it.
+        set_at: ledger time.
+    """
+
+    account: str
+    name: LimitName
+    value: int
+    until: float
+    set_by: str
+    set_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An account's limits and why they are what they are.
+
+    Attributes:
+        declared: what the catalog said when a run was last started.
+        overrides: what people lowered and what is not over yet.
+        jobs_cap: the most jobs of ours while Zendesk has too many of all clients; None when not.
+        jobs_cap_until: ledger time of its end.
+        job_seconds: learned: how long a full chunk's job takes; None before the first.
+    """
+
+    declared: Limits
+    overrides: tuple[Override, ...] = ()
+    jobs_cap: int | None = None
+    jobs_cap_until: float | None = None
+    job_seconds: float | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What holds: the smallest of all that is said."""
+        found = self.declared
+        for override in self.overrides:
+            found = found.at_most(override.name, override.value)
+        return found if self.jobs_cap is None else found.at_most("jobs_in_flight", self.jobs_cap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +106,7 @@ class Account:
     """An account as the ledger knows it.
 
     Attributes:
-        limits: its budgets.
+        limits: its budgets as they hold now: declared, and lowered by people or by Zendesk.
         job_seconds: how long a full chunk's job takes: learned, or a guess before the first.
     """
 
@@ -102,6 +167,7 @@ class Claim:
         fence: every later write of this worker must name it.
         attempt: POSTs so far that may have left.
         spent: attempts that ended unclear; too many end in `unconfirmed`.
+        share: the run's weight among the runs that send to the account.
     """
 
     run_id: str
@@ -112,6 +178,7 @@ class Claim:
     orchestration: str
     target: Target
     profiles: tuple[Profile, ...]
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +238,46 @@ class RunView:
     waits: Mapping[str, int]
     posts: int
     reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Chunks of one run that wait for the same.
+
+    Attributes:
+        state: of the run: one that is paused does not go on by itself.
+        why: what they wait for, a word for people and metrics.
+        chunks: how many.
+        waited_seconds: since the first of them was given back and not accepted by Zendesk since;
+            None if that was by a version that did not record it.
+        next_in_seconds: until the first of them may go; 0 when it may.
+    """
+
+    run_id: str
+    orchestration: str
+    state: RunState
+    why: str
+    chunks: int
+    waited_seconds: float | None
+    next_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account at one moment: what `limits show` shows.
+
+    Attributes:
+        at: the ledger's time of all this.
+        standing: its limits and why they are what they are.
+        jobs: job slots that are held by us.
+        waiting: who waits for what, the longest first.
+    """
+
+    account: str
+    at: float
+    standing: Standing
+    jobs: int
+    waiting: tuple[Waiting, ...]
 
 
 @dataclass(frozen=True, slots=True)

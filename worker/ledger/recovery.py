@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from worker.errors import Conflict, Superseded
 from worker.ledger.database import Database
@@ -118,6 +118,7 @@ class Recovery:
                 now,
                 state=ChunkState.AMBIGUOUS,
                 why="worker_lost",
+                waiting_since=func.coalesce(chunks.c.waiting_since, now),
                 spent=chunks.c.spent + 1,
                 not_before=not_before,
                 wake_at=not_before,

@@ -348,6 +348,7 @@ def _set_limits(connection: Connection, account: str, limits: Limits) -> None:
         "users_per_second": limits.users_per_second,
         "requests_per_minute": limits.requests_per_minute,
         "jobs_in_flight": limits.jobs_in_flight,
+        "reserve_percent": limits.reserve_percent,
     }
     changed = connection.execute(
         update(accounts).where(accounts.c.account == account).values(**values)

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -50,7 +50,21 @@ accounts = Table(
     Column("users_per_second", Integer, nullable=False),
     Column("requests_per_minute", Integer, nullable=False),
     Column("jobs_in_flight", Integer, nullable=False),
+    Column("reserve_percent", Integer, nullable=False, server_default="0"),  # left to others
     Column("job_seconds", Float),  # learned: how long a job of a full chunk takes
+    Column("jobs_cap", Integer),  # Zendesk had too many jobs: no more of ours than these ...
+    Column("jobs_cap_until", Float),  # ... until then
+)
+
+limit_overrides = Table(
+    "limit_overrides",
+    metadata,
+    Column("account", String(255), primary_key=True),  # perhaps one to which nothing went yet
+    Column("name", String(24), primary_key=True),  # which of the account's limits
+    Column("value", Integer, nullable=False),
+    Column("until", Float, nullable=False),  # from then on it is as if it were not there
+    Column("set_by", String(128), nullable=False),
+    Column("set_at", Float, nullable=False),
 )
 
 runs = Table(
@@ -102,6 +116,7 @@ chunks = Table(
     Column("not_before", Float),
     Column("wake_at", Float),  # whatever was to happen by then is taken for lost
     Column("why", String(64)),  # what a waiting chunk waits for
+    Column("waiting_since", Float),  # first given back since Zendesk last accepted it
     Column("job_id", String(64)),
     Column("submitted_at", Float),
     Column("poll_at", Float),  # the only timetable of polling: somebody must look by then

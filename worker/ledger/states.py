@@ -57,3 +57,6 @@ UNSUBMITTED = frozenset(
 
 IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.POLLING, ChunkState.AMBIGUOUS})
 """What may hold one of the account's job slots."""
+
+HELD_BACK = frozenset({ChunkState.WAITING, ChunkState.AMBIGUOUS})
+"""What waits until `not_before`."""

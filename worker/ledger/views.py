@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import orjson
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, union
 
 from worker.ledger import spool
 from worker.ledger.database import Database
+from worker.ledger.limits import count_jobs, standing
 from worker.ledger.payloads import load_profiles
-from worker.ledger.records import Event, RowOutcome, RunView
+from worker.ledger.records import AccountView, Event, Limits, RowOutcome, RunView, Waiting
 from worker.ledger.runs import as_run
-from worker.ledger.schema import chunks, events, outcomes, payloads, runs
-from worker.ledger.states import ChunkState
+from worker.ledger.schema import (
+    accounts,
+    chunks,
+    events,
+    limit_overrides,
+    outcomes,
+    payloads,
+    runs,
+)
+from worker.ledger.states import HELD_BACK, ChunkState, RunState
 from worker.ledger.sums import row_sums
 from worker.profile import OutcomeKind
 
@@ -52,6 +61,34 @@ class Views:
                 waits=_waits(connection, run_id),
                 posts=int(sum(s.posts for s in states)),
                 reasons=_reasons(connection, run_id),
+            )
+
+    def accounts(self) -> list[str]:
+        """Return the accounts that the ledger knows, by name."""
+        with self._db.read() as connection:
+            lowered = select(limit_overrides.c.account).where(
+                limit_overrides.c.until > self._db.now(connection)
+            )
+            return sorted(connection.scalars(union(select(accounts.c.account), lowered)))
+
+    def account(self, account: str, declared: Limits | None = None) -> AccountView | None:
+        """Return an account's limits, its use of job slots and who waits; None if nobody knows it.
+
+        Args:
+            account: the Zendesk host.
+            declared: what the catalog says, for an account to which nothing was sent yet.
+        """
+        with self._db.read() as connection:
+            now = self._db.now(connection)
+            known = standing(connection, account, now, declared=declared)
+            if known is None:
+                return None
+            return AccountView(
+                account=account,
+                at=now,
+                standing=known,
+                jobs=count_jobs(connection, account, now),
+                waiting=_waiting(connection, account, now),
             )
 
     def not_delivered(
@@ -139,11 +176,40 @@ def _waits(connection: Connection, run_id: str) -> dict[str, int]:
         select(chunks.c.why, func.count().label("n"))
         .where(
             chunks.c.run_id == run_id,
-            chunks.c.state.in_((ChunkState.WAITING, ChunkState.AMBIGUOUS)),
+            chunks.c.state.in_(HELD_BACK),
         )
         .group_by(chunks.c.why)
     )
     return {row.why or "unknown": row.n for row in rows}
+
+
+def _waiting(connection: Connection, account: str, now: float) -> tuple[Waiting, ...]:
+    groups = (chunks.c.run_id, runs.c.orchestration, runs.c.state, chunks.c.why)
+    since = func.min(chunks.c.waiting_since)
+    rows = connection.execute(
+        select(
+            *groups,
+            func.count().label("n"),
+            since.label("since"),
+            func.min(chunks.c.not_before).label("next_at"),
+        )
+        .join(runs, runs.c.run_id == chunks.c.run_id)
+        .where(chunks.c.account == account, chunks.c.state.in_(HELD_BACK))
+        .group_by(*groups)
+        .order_by(since.asc().nulls_last(), chunks.c.run_id, chunks.c.why)
+    )
+    return tuple(
+        Waiting(
+            run_id=row.run_id,
+            orchestration=row.orchestration,
+            state=RunState(row.state),
+            why=row.why or "unknown",
+            chunks=row.n,
+            waited_seconds=None if row.since is None else max(0.0, now - row.since),
+            next_in_seconds=max(0.0, row.next_at - now),
+        )
+        for row in rows
+    )
 
 
 def _reasons(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:

@@ -1,0 +1,127 @@
+"""A ledger made by an older version is brought up to date, and what lies in it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, inspect, text
+from world import TARGET, profiles
+
+from worker.ledger import database, open_ledger, spool
+from worker.ledger.records import Limits
+from worker.ledger.runs import _dump_target
+from worker.ledger.states import ChunkState, RunState
+from worker.profile import Outcome, OutcomeKind
+
+MIGRATIONS = Path(database.__file__).parent / "migrations"
+
+ACCOUNT = {
+    "account": TARGET.account,
+    "users_per_second": 100,
+    "requests_per_minute": 300,
+    "jobs_in_flight": 2,
+    "job_seconds": 4.5,
+}
+RUN = {
+    "run_id": "df-1",
+    "orchestration": "loyalty",
+    "key": "k",
+    "active": "loyalty",
+    "state": "sending",
+    "destination": "socktown",
+    "account": TARGET.account,
+    "target": _dump_target(TARGET),
+    "options": '{"sample": null}',
+    "principal": "tester",
+    "created_at": 1.0,
+    "started_at": 2.0,
+    "rows_read": 2,
+    "spool_complete": 1,
+    **dict.fromkeys(("plan_fence", "plan_expiries", "unchanged", "polls"), 0),
+}
+CHUNK = {
+    "run_id": "df-1",
+    "seq": 1,
+    "account": TARGET.account,
+    "state": "waiting",
+    "not_before": 10.0,
+    "wake_at": 20.0,
+    "why": "users",
+    "rows": 2,
+    **dict.fromkeys(
+        ("fence", "attempt", "spent", "expiries", "looks", "created", "updated"),
+        0,
+    ),
+}
+PAYLOAD = {
+    "run_id": "df-1",
+    "seq": 1,
+    "codec": spool.CODEC,
+    "blob": spool.encode_profiles(profiles(1, 2)),
+}
+FIRST_LEDGER = {"accounts": ACCOUNT, "runs": RUN, "chunks": CHUNK, "payloads": PAYLOAD}
+"""What version 0001 held: an account, and a run with a chunk that waits."""
+
+
+def insert(connection, table, row):
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
+
+
+def upgrade(engine, revision):
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+@pytest.fixture
+def first_ledger(tmp_path):
+    """Return the URL of a ledger as revision 0001 left it, in the middle of a run."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = create_engine(url)
+    upgrade(engine, "0001")
+    with engine.begin() as connection:
+        assert "limit_overrides" not in inspect(connection).get_table_names()
+        for table, row in FIRST_LEDGER.items():
+            insert(connection, table, row)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def migrated(first_ledger, clock, times):
+    opened = open_ledger(first_ledger, times, clock)
+    yield opened
+    opened.close()
+
+
+def test_limits_and_what_was_learned_survive_and_nothing_is_left_to_others(migrated):
+    account = migrated.polling.account(TARGET.account)
+
+    assert account.limits == Limits(100, 300, 2, reserve_percent=0)
+    assert account.job_seconds == 4.5
+
+
+def test_a_run_of_the_first_ledger_is_sent_to_its_end(migrated):
+    claim = migrated.chunks.claim("df-1", 1, "w")
+    assert [profile.row for profile in claim.profiles] == [1, 2]
+    assert migrated.chunks.submitting(claim)
+    migrated.chunks.accepted(claim, "V3-1", 1.0, 0.0)
+    migrated.outcomes.finish(
+        "df-1", 1, claim.fence, [Outcome(row, OutcomeKind.CREATED) for row in (1, 2)]
+    )
+
+    assert migrated.runs.close("df-1") == RunState.SUCCEEDED
+    assert migrated.views.run("df-1").chunks == {ChunkState.DONE: 1}
+
+
+def test_a_second_opening_finds_nothing_to_migrate(first_ledger, migrated, clock, times):
+    again = open_ledger(first_ledger, times, clock)
+
+    assert again.runs.get("df-1").state == RunState.SENDING
+    again.close()
