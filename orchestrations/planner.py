@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -18,16 +19,19 @@ from orchestrations.loader import load_catalog
 from orchestrations.planning import Planner
 from worker import logs
 from worker.app import Parts, client_for, parts
+from worker.delivery import Delivery, Ticket
 from worker.errors import (
     DeskfeedError,
     LedgerError,
     LimiterUnavailable,
+    NotSent,
     RunError,
     Superseded,
     Throttled,
 )
 from worker.ledger.records import Run
 from worker.settings import settings
+from worker.zendesk.replies import RateHeaders
 
 log = structlog.get_logger(__name__)
 
@@ -81,27 +85,28 @@ def _postpone(mine: Parts, run: Run, seconds: float, error: DeskfeedError) -> No
 
 
 def _pause(mine: Parts, run: Run, seconds: float, error: Throttled) -> None:
-    if error.scope != "account":
-        return
-    try:
-        mine.limiter.pause(run.target.account, seconds, error.code)
-    except LimiterUnavailable as unavailable:
-        log.warning("limiter_unavailable", reason=unavailable.message)
+    if error.scope == "account":
+        mine.delivery.permits.pause(run.target.account, seconds, error.code)
 
 
 def _plan(mine: Parts, run: Run) -> None:
     if run.plan_expiries >= MOST_PLANNERS:
         raise RunError(f"planning ended unexpectedly {MOST_PLANNERS} times", code="plan_crashed")
     config = settings()
+    asking = Asking(mine.delivery, run.target.account)
     planner = Planner(
         ledger=mine.ledger,
         catalog=load_catalog(config.catalog),
         probe=client_for(run.target, config, mine.times),
-        permit=lambda: _wait_for_permit(mine, run.target.account),
+        permit=asking.permit,
         scratch=config.state_dir / "staging",
         retry_after=mine.times.poll_again,
     )
-    planner.plan(run)
+    try:
+        planner.plan(run)
+    except DeskfeedError as error:
+        asking.failed(error)
+        raise
 
 
 def _stay_alive(mine: Parts, run: Run) -> None:
@@ -117,17 +122,51 @@ def _stay_alive(mine: Parts, run: Run) -> None:
             log.warning("lease_not_renewed", reason=error.message)
 
 
-def _wait_for_permit(mine: Parts, account: str) -> None:
-    deadline = time.monotonic() + PERMIT_PATIENCE_S
-    while True:
-        seconds = mine.delivery.request_permit(account)
-        if seconds is None:
-            return
-        if time.monotonic() + seconds > deadline:
-            raise LimiterUnavailable(
-                f"no request to {account} was allowed for {PERMIT_PATIENCE_S:g} s"
-            )
-        time.sleep(seconds)
+class Asking:
+    """Asks for leave to send the requests of pre-flight, and reports their answers.
+
+    Args:
+        delivery: where leave is given.
+        account: the Zendesk host.
+    """
+
+    def __init__(self, delivery: Delivery, account: str) -> None:
+        self._delivery = delivery
+        self._account = account
+        self._open: Ticket | None = None
+
+    def permit(self) -> Callable[[RateHeaders], None]:
+        """Wait for leave to send one request; returns what to tell the headers of its answer.
+
+        Raises:
+            LimiterUnavailable: there was none for a minute.
+        """
+        self.failed(NotSent("the request before this one told nothing"))
+        self._open = ticket = self._wait()
+
+        def report(rate: RateHeaders) -> None:
+            self._delivery.permits.answered(ticket, rate)
+            self._open = None
+
+        return report
+
+    def _wait(self) -> Ticket:
+        deadline = time.monotonic() + PERMIT_PATIENCE_S
+        while True:
+            answer = self._delivery.request_permit(self._account)
+            if isinstance(answer, Ticket):
+                return answer
+            if time.monotonic() + answer > deadline:
+                raise LimiterUnavailable(
+                    f"no request to {self._account} was allowed for {PERMIT_PATIENCE_S:g} s"
+                )
+            time.sleep(answer)
+
+    def failed(self, error: DeskfeedError) -> None:
+        """The request under way, if there is one, did not do what it should."""
+        if self._open is not None:
+            self._delivery.permits.failed(self._open, error)
+            self._open = None
 
 
 def _end_with_parent() -> None:

@@ -29,6 +29,7 @@ from worker.ledger import Ledger
 from worker.ledger.records import Run
 from worker.ledger.states import RunState
 from worker.profile import OutcomeKind
+from worker.zendesk.client import Permit
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class Planner:
         ledger: where the chunks go.
         catalog: what to query, and where the files lie.
         probe: the destination, for pre-flight.
-        permit: blocks until one more request may be sent.
+        permit: blocks until one more request may be sent; returns what its answer is told to.
         scratch: a folder for the staging file; it is emptied again.
         retry_after: seconds before a destination that could not be reached is tried again.
         sleep: waits for that; tests pass their own.
@@ -61,7 +62,7 @@ class Planner:
         ledger: Ledger,
         catalog: Catalog,
         probe: Probe,
-        permit: Callable[[], None],
+        permit: Permit,
         scratch: Path,
         retry_after: float = 1.0,
         sleep: Callable[[float], None] = time.sleep,

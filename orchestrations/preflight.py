@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from worker.errors import DestinationError
+from worker.zendesk.client import Permit
 from worker.zendesk.fields import UserField
 from worker.zendesk.replies import Identity
 
@@ -21,7 +21,7 @@ class Probe(Protocol):
         """Return who the credential is."""
         ...
 
-    def user_fields(self, permit: Callable[[], None]) -> tuple[UserField, ...]:
+    def user_fields(self, permit: Permit) -> tuple[UserField, ...]:
         """Return the account's user fields; `permit` is called before each request."""
         ...
 
@@ -39,19 +39,20 @@ class Connection:
     fields: tuple[UserField, ...]
 
 
-def check_connection(probe: Probe, permit: Callable[[], None]) -> Connection:
+def check_connection(probe: Probe, permit: Permit) -> Connection:
     """Ask the destination who we are and which user fields it has.
 
     Args:
         probe: the destination.
-        permit: blocks until one more request may be sent.
+        permit: blocks until one more request may be sent; returns what its answer is told to.
 
     Raises:
         DestinationError: the credential is wrong, or its user may not write users.
         NotSent: the destination cannot be reached.
     """
-    permit()
+    report = permit()
     identity = probe.whoami()
+    report(identity.rate)
     _refuse(identity)
     return Connection(role=identity.role or "", fields=probe.user_fields(permit))
 

@@ -240,7 +240,7 @@ class Histories(RuleBasedStateMachine):
         self.permits = []
         self.sent = []  # (stamp, users, requests), for the judge
         self.closed = []  # (from, until): nothing may be sent or booked into it
-        self.told_of = set()
+        self.told_of = []
 
     def suffers(self, what):
         return self.disturbed in ("by " + what, "by all")
@@ -298,7 +298,7 @@ class Histories(RuleBasedStateMachine):
             self.sent.append((answer.stamp_us, booking.users, booking.requests))
             self.judge()
             if answer.probe:
-                self.told_of.add(permit)
+                self.told_of.append(permit)
 
     def judge(self):
         """No window that ends with this stamp, both ends in it, is over the budget of now."""

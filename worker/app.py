@@ -20,7 +20,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from worker import broker, logs
+from worker import broker, logs, metrics
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, DestinationError, UsageError
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
@@ -146,7 +146,11 @@ def _parts(pid: int) -> Parts:
     times = Times().scaled(config.time_scale)
     times.check()
     ledger = open_ledger(config.ledger, times)
-    limiter = Limiter(connect(config.redis()))
+    limiter = Limiter(
+        connect(config.redis()),
+        probe_s=1.25 * times.post_deadline,
+        on_cold_start=_note_cold_start,
+    )
     owner = f"{socket.gethostname()}:{pid}:{secrets.token_hex(3)}"
     delivery = Delivery(
         Context(
@@ -158,6 +162,11 @@ def _parts(pid: int) -> Parts:
         )
     )
     return Parts(owner, times, ledger, limiter, delivery, Sweeper(ledger, delivery, times, owner))
+
+
+def _note_cold_start(account: str) -> None:
+    metrics.note_cold_start(account)
+    log.warning("limiter_cold_start", account=account)
 
 
 def parts() -> Parts:

@@ -185,6 +185,7 @@ def destinations_test(name: str, *, as_json: bool) -> None:
     from orchestrations import runs
     from orchestrations.preflight import check_connection
     from worker.app import client_for
+    from worker.zendesk.client import unlimited
 
     catalog = opened.catalog()
     if name not in catalog.destinations:
@@ -193,7 +194,7 @@ def destinations_test(name: str, *, as_json: bool) -> None:
     destination = catalog.destinations[name]
     target = runs.target_of(destination)
     with client_for(target, settings(), opened.times()) as client:
-        found = check_connection(client, lambda: None)
+        found = check_connection(client, unlimited)
     if as_json:
         print_json(
             {

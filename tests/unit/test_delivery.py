@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import fakeredis
 import pytest
-from world import TARGET
+from world import TARGET, warm
 
 from worker.delivery import Context, Delivery
 from worker.errors import (
@@ -22,7 +22,7 @@ from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState, RunState
 from worker.limiter import Budget, Limiter
 from worker.profile import OutcomeKind
-from worker.zendesk.replies import JobAccepted, JobState, JobStatus, ResultItem
+from worker.zendesk.replies import JobAccepted, JobState, JobStatus, JobStatuses, ResultItem
 
 
 @dataclass
@@ -56,12 +56,14 @@ class Zendesk:
             answer = self.statuses.pop(0)
             if isinstance(answer, Exception):
                 raise answer
-            return answer
-        return {
-            job_id: JobStatus(job_id, JobState.COMPLETED, results=self.jobs[job_id])
-            for job_id in job_ids
-            if job_id in self.jobs
-        }
+            return JobStatuses(answer)
+        return JobStatuses(
+            {
+                job_id: JobStatus(job_id, JobState.COMPLETED, results=self.jobs[job_id])
+                for job_id in job_ids
+                if job_id in self.jobs
+            }
+        )
 
 
 @pytest.fixture
@@ -71,7 +73,15 @@ def zendesk():
 
 @pytest.fixture
 def redis():
-    return fakeredis.FakeRedis()
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    warm(client)
+    return client
+
+
+def forget(redis):
+    """Nothing was sent lately: the next permit is to be had at once."""
+    redis.flushall()
+    warm(redis)
 
 
 @pytest.fixture
@@ -274,7 +284,7 @@ def test_waiting_because_zendesk_asked_never_spends_an_attempt(
     for _ in range(2 * MOST_UNCLEAR):
         zendesk.answers = [Throttled("429", retry_after_seconds=0.0)]
         delivery.submit("df-1", 1)
-        redis.flushall()
+        forget(redis)
         clock.advance(1.0)
 
     assert isinstance(delivery.submit("df-1", 1), Done)
@@ -294,7 +304,7 @@ def test_a_post_that_never_left_is_tried_again_and_not_counted(
     assert step == Wait(5.0, "destination_unavailable")
     assert ledger.views.run("df-1").posts == 0
     clock.advance(5.0)
-    redis.flushall()
+    forget(redis)
     assert isinstance(delivery.submit("df-1", 1), Done)
 
 
@@ -317,7 +327,7 @@ def test_when_all_attempts_ended_unclear_the_rows_are_unconfirmed(
     for _ in range(MOST_UNCLEAR):
         zendesk.answers = [Ambiguous("timed out")]
         step = delivery.submit("df-1", 1)
-        redis.flushall()
+        forget(redis)
         clock.advance(20.0)
 
     assert step == Done((Finish("df-1"),))
@@ -344,7 +354,7 @@ def test_after_resume_a_paused_destinations_chunks_are_sent(
     ready(1)
     zendesk.answers = [DestinationError("no")]
     delivery.submit("df-1", 1)
-    redis.flushall()
+    forget(redis)
 
     ledger.runs.resume("df-1")
     assert ledger.recovery.find_lost().deliver == (("df-1", 1),)
@@ -393,7 +403,7 @@ def test_a_refused_chunk_is_halved_until_the_row_at_fault_stands_alone(
     )
     while pending:
         step = halving.submit("df-1", pending.pop())
-        redis.flushall()
+        forget(redis)
         pending.extend(hint.seq for hint in step.hints if isinstance(hint, Deliver))
     clock.advance(60.0)
     halving.poll("df-1", 3)
@@ -410,7 +420,7 @@ def test_one_look_answers_for_all_jobs_that_are_due(ready, delivery, ledger, zen
     ready(*[1] * 5)
     for seq in range(1, 6):
         delivery.submit("df-1", seq)
-        redis.flushall()
+        forget(redis)
 
     step = finish_all(delivery, ledger, clock)
     assert len(zendesk.looks) == 1
@@ -427,7 +437,7 @@ def test_a_job_that_still_runs_is_looked_at_again(ready, delivery, ledger, zende
     (poll,) = finish_all(delivery, ledger, clock, 1.0).hints
     assert isinstance(poll, Poll)
     assert 1.0 < poll.in_seconds < 2.0
-    redis.flushall()
+    forget(redis)
     assert finish_all(delivery, ledger, clock, 2.0) == Done((Finish("df-1"),))
 
 
@@ -460,9 +470,9 @@ def test_a_job_that_vanished_is_sent_again_and_gives_real_results(
     step = finish_all(delivery, ledger, clock, 60.0)
     assert step == Done((Deliver("df-1", 1, 20.0),))
     clock.advance(20.0)
-    redis.flushall()
+    forget(redis)
     delivery.submit("df-1", 1)
-    redis.flushall()
+    forget(redis)
     finish_all(delivery, ledger, clock)
     view = ledger.views.run("df-1")
     assert (view.rows.created, view.posts) == (1, 2)
@@ -476,9 +486,9 @@ def test_results_that_match_nothing_are_never_a_success(
         delivery.submit("df-1", 1)
         job = f"V3-{attempt}"
         zendesk.statuses = [{job: JobStatus(job, JobState.COMPLETED, results=())}]
-        redis.flushall()
+        forget(redis)
         finish_all(delivery, ledger, clock)
-        redis.flushall()
+        forget(redis)
         clock.advance(60.0)
 
     view = ledger.views.run("df-1")
@@ -551,13 +561,13 @@ def test_jobs_that_still_run_are_looked_at_again_together(
     ready(*[1] * 4)
     for seq in range(1, 5):
         delivery.submit("df-1", seq)
-        redis.flushall()
+        forget(redis)
     working = {f"V3-{n}": JobStatus(f"V3-{n}", JobState.WORKING) for n in (1, 2, 3)}
     done = JobStatus("V3-4", JobState.COMPLETED, results=zendesk.jobs["V3-4"])
     zendesk.statuses = [{**working, "V3-4": done}]
 
     (poll,) = finish_all(delivery, ledger, clock, 5.0).hints
-    redis.flushall()
+    forget(redis)
     assert finish_all(delivery, ledger, clock, poll.in_seconds) == Done((Finish("df-1"),))
     assert [len(look) for look in zendesk.looks] == [4, 3]
 
@@ -589,10 +599,10 @@ def test_a_refused_credential_keeps_no_other_destination_of_the_account_waiting(
     )
     ready(1, run_id="df-1")
     delivery.submit("df-1", 1)
-    redis.flushall()
+    forget(redis)
     ready(1, run_id="df-2", orchestration="second", target=other)
     delivery.submit("df-2", 1)
-    redis.flushall()
+    forget(redis)
 
     step = finish_all(delivery, ledger, clock)
     assert Finish("df-2") in step.hints

@@ -10,7 +10,8 @@ from orchestrations.loader import load_catalog
 from orchestrations.planning import PRE_FLIGHTS, Planner
 from worker.errors import DestinationError, NotSent, RunError, Superseded
 from worker.ledger.states import ChunkState, RunState
-from worker.zendesk.replies import Identity
+from worker.zendesk.client import unlimited
+from worker.zendesk.replies import Identity, RateHeaders
 
 
 class Probe:
@@ -30,8 +31,9 @@ class Probe:
         return self.identity
 
     def user_fields(self, permit):
-        permit()
+        report = permit()
         self.asked += 1
+        report(RateHeaders())
         return ()
 
 
@@ -39,7 +41,7 @@ class Probe:
 def plan(tmp_path, ledger):
     """Return a function that starts and plans a run over a catalog made from keywords."""
 
-    def make(probe=None, sample=None, permit=lambda: None, **kwargs):
+    def make(probe=None, sample=None, permit=unlimited, **kwargs):
         catalog = load_catalog(write_catalog(tmp_path / "catalog", **kwargs))
         begun, _ = runs.start(
             catalog, "loyalty", ledger=ledger, principal="t", options=runs.Options(sample=sample)
@@ -181,6 +183,7 @@ def test_a_hiccup_of_the_network_does_not_fail_the_run(plan):
     def mended_at_the_second_try():
         if probe.asked:
             probe.error = None
+        return unlimited()
 
     assert plan(probe=probe, permit=mended_at_the_second_try).run.state == RunState.SENDING
 
@@ -193,9 +196,14 @@ def test_an_empty_sample_fails_the_run(plan):
 def test_each_request_of_pre_flight_takes_a_permit(plan):
     permits = []
     probe = Probe()
-    plan(probe=probe, permit=lambda: permits.append(probe.asked))
 
-    assert permits == [0, 1]
+    def permit():
+        permits.append(("permit", probe.asked))
+        return lambda rate: permits.append(("answer", probe.asked))
+
+    plan(probe=probe, permit=permit)
+
+    assert permits == [("permit", 0), ("answer", 1), ("permit", 1), ("answer", 2)]
 
 
 def test_the_staging_folder_is_empty_afterwards(plan, tmp_path):
@@ -211,6 +219,7 @@ def test_a_planner_overtaken_midway_completes_nothing(plan, ledger, clock, times
         if not taken:
             clock.advance(times.lease + 1)
             taken.append(ledger.runs.claim_plan(ledger.runs.newest()[0].run_id))
+        return unlimited()
 
     with pytest.raises(Superseded):
         plan(rows=csv(3), permit=permit)

@@ -6,11 +6,12 @@ Having to wait is a value (`Wait`), not a failure; what to enqueue next is a val
 from __future__ import annotations
 
 from worker.delivery.context import Client, Context
+from worker.delivery.permits import Permits, Ticket
 from worker.delivery.poll import Poller
 from worker.delivery.submit import Submitter
 from worker.hints import Hint, Step
 
-__all__ = ["Client", "Context", "Delivery"]
+__all__ = ["Client", "Context", "Delivery", "Permits", "Ticket"]
 
 
 class Delivery:
@@ -41,6 +42,11 @@ class Delivery:
         """End the run if all its chunks have ended."""
         return self._context.close(run_id)
 
-    def request_permit(self, account: str) -> float | None:
-        """Take leave for one request without users; returns the seconds to wait, or None."""
+    def request_permit(self, account: str) -> Ticket | float:
+        """Take leave for one request without users, or return the seconds to wait for it."""
         return self._context.request_permit(account)
+
+    @property
+    def permits(self) -> Permits:
+        """Where answers to such requests are reported."""
+        return self._context.permits

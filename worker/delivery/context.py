@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from worker.errors import (
-    DeskfeedError,
-    DestinationError,
-    LimiterUnavailable,
-    Throttle,
-    Throttled,
-)
+from worker.delivery.permits import Permits, Ticket
+from worker.errors import DeskfeedError, DestinationError
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
 from worker.ledger.records import Account, Target
-from worker.limiter import Budget, Denied, Go, Limiter, NotYet
+from worker.limiter import Limiter
 from worker.profile import Outcome, OutcomeKind, Profile
 from worker.times import Times
-from worker.zendesk.replies import JobAccepted, JobStatus
+from worker.zendesk.replies import JobAccepted, JobStatuses
 
 log = structlog.get_logger(__name__)
-
-THROTTLE_S: dict[Throttle, float] = {"account": 10.0, "chunk": 30.0, "jobs": 3.0}
-"""How long to wait where Zendesk asks to wait and does not say how long."""
 
 CANCEL_ROUNDS = 10
 """Batches of chunks cancelled at a time; the next sweep goes on with the rest."""
@@ -36,8 +27,11 @@ CANCEL_ROUNDS = 10
 UNREACHABLE_PAUSE_S = 5.0
 """How long an account rests after Zendesk or Redis could not be reached."""
 
-RETRY_S = 1.0
-"""How long to wait before asking again for a job slot or a voided permit."""
+JOB_SLOT_RETRY_S = 1.0
+"""How long to wait before asking again for a free job."""
+
+JOB_CAP_S = 60.0
+"""How long fewer jobs are sent after Zendesk said that there are too many, all clients together."""
 
 JOB_OVERHEAD_S = 0.3
 """What a job takes beside its users."""
@@ -50,7 +44,7 @@ class Client(Protocol):
         """POST the users; return the job that Zendesk queued."""
         ...
 
-    def job_statuses(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
+    def job_statuses(self, job_ids: Sequence[str]) -> JobStatuses:
         """Return the jobs that Zendesk knows of these."""
         ...
 
@@ -77,9 +71,21 @@ class Context:
     window: int = 8
     sleep: Callable[[float], None] = time.sleep
 
-    def admit(self, run_id: str) -> tuple[Hint, ...]:
-        """Let the next planned chunks of a run into its window."""
-        return tuple(Deliver(run_id, seq) for seq in self.ledger.chunks.admit(run_id, self.window))
+    @property
+    def permits(self) -> Permits:
+        """Where leave to send is asked for."""
+        return Permits(self.limiter, self.times, self.owner, self.sleep)
+
+    def admit(self, run_id: str, in_seconds: float = 0.0) -> tuple[Hint, ...]:
+        """Let the next planned chunks of a run into its window.
+
+        Args:
+            run_id: which run.
+            in_seconds: when it is worth looking at them, as far as that is known.
+        """
+        seconds = min(in_seconds, self.times.longest_countdown)
+        admitted = self.ledger.chunks.admit(run_id, self.window, seconds)
+        return tuple(Deliver(run_id, seq, seconds) for seq in admitted)
 
     def close(self, run_id: str) -> tuple[Hint, ...]:
         """End the run if all its chunks have ended, or if too many of its rows failed.
@@ -102,60 +108,17 @@ class Context:
             log.error("run_paused", run_id=run_id, code=error.code, reason=error.message)
         return Failed(error.code)
 
-    def pause_account(self, account: str, seconds: float, reason: str) -> None:
-        """Stop all sending to an account for a while."""
-        try:
-            self.limiter.pause(account, seconds, reason)
-        except LimiterUnavailable as error:
-            # Without Redis there are no permits either, so nothing is sent meanwhile.
-            log.warning("limiter_unavailable", reason=error.message)
-
-    def throttled(self, account: str, error: Throttled) -> float:
-        """Pause the account if Zendesk means all of it; returns how long to wait, in seconds."""
-        seconds = error.retry_after_seconds
-        if seconds is None:
-            seconds = THROTTLE_S[error.scope]
-        if error.scope == "account":
-            self.pause_account(account, seconds, error.code)
-        return seconds
-
     def settle_seconds(self, account: Account, rows: int) -> float:
         """How long to wait after an unclear POST before Zendesk has surely ended with it."""
         return max(self.times.settle, 2 * likely_seconds(account, rows))
 
-    def request_permit(self, account: str) -> float | None:
-        """Take leave for one request without users; returns the seconds to wait when there is none.
+    def request_permit(self, account: str) -> Ticket | float:
+        """Take leave for one request without users, or return the seconds to wait for it.
 
         Raises:
             LimiterUnavailable: Redis does not answer.
         """
-        limits = budget(self.ledger.polling.account(account))
-        permit = f"get:{self.owner}:{random.getrandbits(64):016x}"
-        answer = self.limiter.reserve(
-            account,
-            permit,
-            users=0,
-            requests=1,
-            budget=limits,
-            max_wait_s=self.times.slept_slot,
-        )
-        if isinstance(answer, Denied):
-            return answer.retry_in_s
-        wait_s = answer.wait_s
-        for _ in range(3):
-            self.sleep(wait_s)
-            confirmed = self.limiter.confirm(account, permit, budget=limits)
-            if isinstance(confirmed, Go):
-                return None
-            if not isinstance(confirmed, NotYet):
-                break
-            wait_s = confirmed.wait_s
-        return RETRY_S
-
-
-def budget(account: Account) -> Budget:
-    """Return an account's budgets as the limiter wants them."""
-    return Budget(account.limits.users_per_second, account.limits.requests_per_minute)
+        return self.permits.request(self.ledger.polling.account(account))
 
 
 def likely_seconds(account: Account, rows: int) -> float:

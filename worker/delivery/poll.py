@@ -20,12 +20,13 @@ from worker.delivery.context import (
     reason_of,
     unconfirmed,
 )
+from worker.delivery.permits import Ticket
 from worker.errors import DeskfeedError, DestinationError, Superseded, Throttled
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
 from worker.ledger.recovery import MOST_UNCLEAR
 from worker.profile import Outcome
-from worker.zendesk.replies import JobStatus, match_results
+from worker.zendesk.replies import JobStatus, JobStatuses, match_results
 
 log = structlog.get_logger(__name__)
 
@@ -65,15 +66,24 @@ class Poller:
     def _look(self, account: str, due: Sequence[DueChunk]) -> Sequence[Hint]:
         """One look at jobs of one destination."""
         try:
-            wait = self._in.request_permit(account)
-            if wait is not None:
-                return self._later(due, wait)
-            client = self._in.clients(due[0].target)
-            statuses = client.job_statuses([chunk.job_id for chunk in due])
+            ticket = self._in.request_permit(account)
+            if isinstance(ticket, float):
+                return self._later(due, ticket)
+            statuses = self._ask(ticket, due)
         except DeskfeedError as error:
             return self._look_failed(account, due, error)
         self._ledger.polling.count_look(due)
         return self._judge_all(self._ledger.polling.account(account), due, statuses)
+
+    def _ask(self, ticket: Ticket, due: Sequence[DueChunk]) -> JobStatuses:
+        try:
+            client = self._in.clients(due[0].target)
+            statuses = client.job_statuses([chunk.job_id for chunk in due])
+        except DeskfeedError as error:
+            self._in.permits.failed(ticket, error)
+            raise
+        self._in.permits.answered(ticket, statuses.rate)
+        return statuses
 
     def _look_failed(
         self, account: str, due: Sequence[DueChunk], error: DeskfeedError
@@ -81,7 +91,7 @@ class Poller:
         log.warning("look_failed", jobs=len(due), **reason_of(error))
         seconds = UNREACHABLE_PAUSE_S
         if isinstance(error, Throttled):
-            seconds = self._in.throttled(account, error)
+            seconds = self._in.permits.throttled(account, error)
         if isinstance(error, DestinationError):
             self._in.pause_destination(due[0].target, error)
             seconds = self._in.times.longest_countdown

@@ -11,15 +11,16 @@ from collections.abc import Sequence
 import structlog
 
 from worker.delivery.context import (
-    RETRY_S,
+    JOB_CAP_S,
+    JOB_SLOT_RETRY_S,
     UNREACHABLE_PAUSE_S,
     Client,
     Context,
-    budget,
     likely_seconds,
     reason_of,
     unconfirmed,
 )
+from worker.delivery.permits import RETRY_S, Ticket
 from worker.errors import (
     Ambiguous,
     DeskfeedError,
@@ -35,7 +36,7 @@ from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, Claim
 from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState
-from worker.limiter import Booked, Denied, Go, NotYet
+from worker.limiter import Booked, Denied
 from worker.profile import Outcome, OutcomeKind
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class Submitter:
     def __init__(self, context: Context) -> None:
         self._in = context
         self._chunks = context.ledger.chunks
-        self._limiter = context.limiter
+        self._permits = context.permits
 
     def submit(self, run_id: str, seq: int) -> Step:
         """Send one chunk, or say what it waits for.
@@ -96,7 +97,7 @@ class Submitter:
             self._chunks.wait(claim, 0.0, error.code, message=False)
             return self._in.pause_destination(claim.target, error)
         if self._chunks.free_job_slots(account.account) <= 0:
-            return self._give_back(claim, RETRY_S, "job_slot")
+            return self._give_back(claim, JOB_SLOT_RETRY_S, "job_slot")
         try:
             booked = self._reserve(claim, account)
         except LimiterUnavailable as error:
@@ -106,21 +107,19 @@ class Submitter:
             return self._give_back(claim, booked.retry_in_s, booked.why)
         self._in.sleep(max(0.0, booked.wait_s - COMMIT_LEAD_S))
         if not self._submitting(claim, booked):
-            return self._give_back(claim, RETRY_S, "job_slot")
-        go = self._confirm(claim, booked, account)
-        if go is None:
+            return self._give_back(claim, JOB_SLOT_RETRY_S, "job_slot")
+        # The run's next turn is worth knowing only if there is a chunk to take it.
+        run_id = claim.run_id if claim.more else ""
+        users = len(claim.profiles)
+        ticket = self._permits.redeem(account, booked, users, run_id, claim.share)
+        if ticket is None:
             return self._retreat(claim, RETRY_S, "permit_voided", sent=False)
-        return self._post(claim, account, client, go)
+        return self._post(claim, client, ticket)
 
     def _reserve(self, claim: Claim, account: Account) -> Booked | Denied:
-        return self._limiter.reserve(
-            account.account,
-            f"{claim.run_id}:{claim.seq}:{claim.fence}",
-            users=len(claim.profiles),
-            requests=1,
-            budget=budget(account),
-            max_wait_s=self._in.times.slept_slot,
-        )
+        permit = f"{claim.run_id}:{claim.seq}:{claim.fence}"
+        users = len(claim.profiles)
+        return self._permits.book(account, permit, users, claim.run_id, claim.share)
 
     def _give_back(self, claim: Claim, seconds: float, why: str) -> Step:
         message = seconds <= self._in.times.longest_countdown
@@ -134,46 +133,22 @@ class Submitter:
             taken = self._chunks.submitting(claim)
         finally:
             if not taken:
-                self._cancel(claim.target.account, booked)
+                self._permits.give_back(claim.target.account, booked)
         return taken
 
-    def _confirm(self, claim: Claim, booked: Booked, account: Account) -> Go | None:
-        """Wait for the slot and stamp it; None when the permit is void. Bounded by the lease."""
-        slept = 0.0
-        while slept <= 2 * self._in.times.slept_slot:
-            try:
-                answer = self._limiter.confirm(
-                    account.account, booked.permit, budget=budget(account)
-                )
-            except LimiterUnavailable as error:
-                log.warning("limiter_unavailable", reason=error.message)
-                return None
-            if isinstance(answer, Go):
-                return answer
-            if not isinstance(answer, NotYet):
-                return None
-            self._in.sleep(answer.wait_s)
-            slept += max(answer.wait_s, 0.001)
-        self._cancel(claim.target.account, booked)
-        return None
-
-    def _cancel(self, account: str, booked: Booked) -> None:
-        try:
-            self._limiter.cancel(account, booked.permit)
-        except LimiterUnavailable as error:
-            # It expires by itself: a slot unused, never a slot used twice.
-            log.warning("permit_not_cancelled", reason=error.message)
-
-    def _post(self, claim: Claim, account: Account, client: Client, go: Go) -> Step:
+    def _post(self, claim: Claim, client: Client, ticket: Ticket) -> Step:
+        account = ticket.account
         try:
             job = client.create_or_update_many(claim.profiles)
         except DeskfeedError as error:
             log.warning("chunk_not_accepted", **reason_of(error))
+            self._permits.failed(ticket, error)
             return self._after(claim, account, error)
         likely = likely_seconds(account, len(claim.profiles))
-        accepted = self._chunks.accepted(claim, job.job_id, likely, go.stamp_us / 1e6)
+        accepted = self._chunks.accepted(claim, job.job_id, likely, ticket.stamp_us / 1e6)
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
-        hints: list[Hint] = list(self._in.admit(claim.run_id))
+        self._permits.answered(ticket, job.rate)
+        hints: list[Hint] = list(self._in.admit(claim.run_id, ticket.next_in_s))
         if accepted.message:
             hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))
         return Done(tuple(hints))
@@ -187,7 +162,7 @@ class Submitter:
             case Throttled():
                 return self._throttled(claim, error)
             case NotSent():
-                self._in.pause_account(account.account, UNREACHABLE_PAUSE_S, error.code)
+                self._permits.pause(account.account, UNREACHABLE_PAUSE_S, error.code)
                 return self._retreat(claim, UNREACHABLE_PAUSE_S, error.code, sent=False)
             case Refused():
                 return self._refused(claim, error)
@@ -201,7 +176,11 @@ class Submitter:
         return Wait(seconds, why, message)
 
     def _throttled(self, claim: Claim, error: Throttled) -> Step:
-        seconds = self._in.throttled(claim.target.account, error)
+        account = claim.target.account
+        if error.scope == "jobs":  # others have jobs, too: it is not the rate that is too high
+            cap = self._in.ledger.polling.lower_job_cap(account, JOB_CAP_S)
+            log.info("job_cap_lowered", cap=cap, seconds=JOB_CAP_S)
+        seconds = self._permits.throttled(account, error)
         return self._retreat(claim, seconds, error.code, sent=True)
 
     def _refused(self, claim: Claim, error: Refused) -> Step:

@@ -61,8 +61,14 @@ class Chunks:
         self._times = times
         self._hash_key = hash_key
 
-    def admit(self, run_id: str, window: int) -> list[int]:
-        """Queue planned chunks until `window` of the run are not yet submitted; returns them."""
+    def admit(self, run_id: str, window: int, in_seconds: float = 0.0) -> list[int]:
+        """Queue planned chunks until `window` of the run are not yet submitted; returns them.
+
+        Args:
+            run_id: which run.
+            window: how many at a time.
+            in_seconds: when the caller's messages arrive.
+        """
         with self._db.write() as connection:
             lock_run(connection, run_id)
             waiting = connection.scalar(
@@ -88,7 +94,7 @@ class Chunks:
                     chunks.c.state == ChunkState.PLANNED,
                     chunks.c.seq.in_(first.scalar_subquery()),
                 )
-                .values(state=ChunkState.QUEUED, wake_at=now + self._times.overdue)
+                .values(state=ChunkState.QUEUED, wake_at=now + in_seconds + self._times.overdue)
                 .returning(chunks.c.seq)
             ).all()
             return sorted(admitted)
@@ -134,6 +140,9 @@ class Chunks:
             .join(runs, runs.c.run_id == chunks.c.run_id)
             .where(_this(run_id, seq))
         ).one()
+        planned = select(chunks.c.seq).where(
+            chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED
+        )
         return Claim(
             run_id=run_id,
             seq=seq,
@@ -144,6 +153,7 @@ class Chunks:
             target=load_target(row.target),
             profiles=load_profiles(connection, run_id, seq),
             share=float(orjson.loads(row.options).get("share", 1.0)),  # absent in older runs
+            more=connection.scalar(planned.limit(1)) is not None,
         )
 
     def wait(self, claim: Claim, seconds: float, why: str, *, message: bool = True) -> None:

@@ -168,6 +168,7 @@ class Claim:
         attempt: POSTs so far that may have left.
         spent: attempts that ended unclear; too many end in `unconfirmed`.
         share: the run's weight among the runs that send to the account.
+        more: whether chunks of the run still wait to be let into its window.
     """
 
     run_id: str
@@ -179,6 +180,7 @@ class Claim:
     target: Target
     profiles: tuple[Profile, ...]
     share: float = 1.0
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

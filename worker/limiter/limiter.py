@@ -119,7 +119,12 @@ class Limiter:
         self._on_cold_start = on_cold_start
         windows = (_us(users_window_s + guard_s), _us(requests_window_s + guard_s))
         # Entries lie at most one window ahead and count for one more; a third is to spare.
-        self._frame: tuple[int, ...] = (*windows, -(-3 * windows[1] // 1000), _us(probe_s), _us(slack_s))
+        self._frame: tuple[int, ...] = (
+            *windows,
+            -(-3 * windows[1] // 1000),
+            _us(probe_s),
+            _us(slack_s),
+        )
         self._reserve = _script(client, "fair", "reserve")
         self._confirm = _script(client, "fair", "confirm")
         self._cancel = _script(client, "cancel")
@@ -271,9 +276,18 @@ class Limiter:
 
     def state(self, account: str) -> State:
         """Tell what the account uses at this moment, for people."""
-        *used, left_us, why, gate, cap = self._run(self._state, account)
-        known = None if cap < 0 else cap
-        return State(*used, left_us / 1e6, _text(why), cast("Gate", _text(gate)), known)
+        reply = self._run(self._state, account)
+        users, requests, bookings, booked_users, left_us, why, gate, cap = reply
+        return State(
+            users,
+            requests,
+            bookings,
+            booked_users,
+            left_us / 1e6,
+            _text(why),
+            cast("Gate", _text(gate)),
+            None if cap < 0 else cap,
+        )
 
     def _note_cold(self, account: str, cold: int) -> None:
         if cold:

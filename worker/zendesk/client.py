@@ -21,7 +21,7 @@ import urllib3
 
 from worker.errors import DeskfeedError, DestinationError, NotSent, UsageError
 from worker.profile import Profile
-from worker.zendesk.answer import Answer
+from worker.zendesk.answer import Answer, RateHeaders
 from worker.zendesk.auth import Auth
 from worker.zendesk.consequences import unclear
 from worker.zendesk.fields import UserField
@@ -65,6 +65,14 @@ _LIBRARY_ERRORS = (
 )
 
 Method = Literal["GET", "POST"]
+
+Permit = Callable[[], Callable[[RateHeaders], None]]
+"""Waits for leave to send one request; returns what to tell the headers of its answer."""
+
+
+def unlimited() -> Callable[[RateHeaders], None]:
+    """The `Permit` of a caller that needs no leave."""
+    return lambda _rate: None
 
 
 class ZendeskClient:
@@ -157,11 +165,12 @@ class ZendeskClient:
         """
         return read_identity(self._send("GET", "/api/v2/users/me.json"))
 
-    def user_fields(self, permit: Callable[[], None] = lambda: None) -> tuple[UserField, ...]:
+    def user_fields(self, permit: Permit = unlimited) -> tuple[UserField, ...]:
         """Return the account's user fields; one request for each 100 of them.
 
         Args:
-            permit: called before each request; blocks until it may be sent.
+            permit: called before each request; blocks until it may be sent, and returns what is to
+                be called with the headers of the answer.
 
         Raises:
             DestinationError, Throttled, NotSent: as `job_statuses`.
@@ -170,9 +179,10 @@ class ZendeskClient:
         fields: list[UserField] = []
         after = ""
         for _ in range(MAX_FIELD_PAGES):
-            permit()
+            report = permit()
             answer = self._send("GET", path + after)
             page = read_field_page(answer)
+            report(answer.rate)
             fields.extend(page.fields)
             if page.after_cursor is None:
                 return tuple(fields)
