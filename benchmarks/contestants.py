@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, cast
 from unittest import mock
 
@@ -48,7 +48,7 @@ class Seat:
     """
 
     number: int
-    url: str
+    url: str = field(repr=False)
     account: str
     users: int = 100
     clock_s: float = 0.0
