@@ -6,12 +6,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit check lint format types imports clean
+.PHONY: help setup demo up test unit check lint format types imports bench-limiter bench-delivery clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
 
 setup: $(STAMP)  ## make the virtual environment .venv and install everything into it
 
@@ -47,9 +48,16 @@ format: setup  ## let ruff rewrite the code
 
 types: setup
 	@$(BIN)/mypy
+	@$(BIN)/mypy -p benchmarks
 
 imports: setup
 	@$(BIN)/lint-imports
+
+bench-limiter: setup  ## measure the limiter beside two libraries (7 minutes; BENCH_ARGS='--seconds 10')
+	@$(BIN)/python -m benchmarks.limiter $(BENCH_ARGS)
+
+bench-delivery: setup  ## measure the whole product (6 minutes; BENCH_ARGS='--users 1500 --workers 2')
+	@$(BIN)/python -m benchmarks.delivery $(BENCH_ARGS)
 
 clean:  ## remove the virtual environment, caches and the state folder
 	rm -rf $(VENV) .deskfeed .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
