@@ -77,7 +77,7 @@ class Model:
                 self.gate.probe = None
 
     def begin(self, now):
-        """What happens before every answer: a cold start is noticed, the abandoned are forgotten."""
+        """Before every answer a cold start is noticed, and the abandoned are forgotten."""
         if self.cold:
             self.cold = False
             self.void([p for p, e in self.bookings().items() if e.slot > now])
@@ -94,24 +94,29 @@ class Model:
             requests = min(requests, self.gate.cap)
         return budget.users_per_second, requests, requests - requests * 3 // 10
 
-    def fits(self, new, at, others, budgets, slack=0, users_upto=math.inf):
-        """Whether the others from one window before `at` on leave room in every log."""
+    def fits(self, new, at, now, others, budgets, slack=0, users_upto=math.inf):
+        """Whether the others from one window before `at` on leave room in every log.
+
+        Slack keeps a distance from what is in the logs at `now`; what left its window is not.
+        """
         users, requests, posts = budgets
-        second = [e for e in others if at - self.users_window - slack <= e.slot <= users_upto]
-        minute = [e for e in others if e.slot >= at - self.requests_window - slack]
+        second_since = max(at - self.users_window - slack, now - self.users_window)
+        minute_since = max(at - self.requests_window - slack, now - self.requests_window)
+        second = [e for e in others if second_since <= e.slot <= users_upto]
+        minute = [e for e in others if e.slot >= minute_since]
         return (
             (not new.users or sum(e.users for e in second) + new.users <= users)
             and (not new.requests or sum(e.requests for e in minute) + 1 <= requests)
             and (not new.posts or sum(e.posts for e in minute) + 1 <= posts)
         )
 
-    def first_fit(self, new, earliest, others, budgets, slack=0):
+    def first_fit(self, new, earliest, now, others, budgets, slack=0):
         windows = (self.users_window, self.requests_window)
         ends = {e.slot + window + 1 + slack for e in others for window in windows}
         return next(
             at
             for at in sorted({earliest} | {end for end in ends if end > earliest})
-            if self.fits(new, at, others, budgets, slack)
+            if self.fits(new, at, now, others, budgets, slack)
         )
 
     def reserve(self, now, permit, users, requests, budget, max_wait):
@@ -125,7 +130,7 @@ class Model:
             earliest = max(earliest, gate.unknown_until)
         new = Entry(users, requests, 0)
         budgets = self.budgets(now, budget)
-        slot = self.first_fit(new, earliest, self.entries.values(), budgets, self.slack)
+        slot = self.first_fit(new, earliest, now, self.entries.values(), budgets, self.slack)
         if slot - now > max_wait:
             return gate.kind if slot == gate.closed_until else "budget"
         self.entries[permit] = replace(new, slot=slot)
@@ -156,9 +161,10 @@ class Model:
     def _stamp(self, now, permit, own, budgets):
         others = {p: e for p, e in self.entries.items() if p != permit}
         stamp = now
-        if not self.fits(own, now, others.values(), budgets, users_upto=now + self.users_window):
+        upto = now + self.users_window
+        if not self.fits(own, now, now, others.values(), budgets, users_upto=upto):
             past = [e for e in others.values() if e.slot <= now]
-            stamp = self.first_fit(own, now, past, budgets)
+            stamp = self.first_fit(own, now, now, past, budgets)
             for p, e in others.items():
                 if not e.sent and e.slot > own.slot:
                     others[p] = replace(e, slot=e.slot + stamp - own.slot)

@@ -1,4 +1,4 @@
-"""Runs of one account get permits by their shares: nobody starves, and no slot goes empty for it."""
+"""Runs of one account get permits by their shares; nobody starves, no slot goes empty for it."""
 
 from __future__ import annotations
 

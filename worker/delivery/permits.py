@@ -1,7 +1,7 @@
 """Leave to send: asking the limiter for it, and telling it what became of the request.
 
-Every request to Zendesk goes through here, so that each is counted, each probe is reported, and what
-the headers of answers tell reaches every worker of the account.
+Every request to Zendesk goes through here, so that each is counted, each probe is reported, and
+what the headers of answers tell reaches every worker of the account.
 """
 
 from __future__ import annotations
