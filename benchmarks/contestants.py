@@ -6,7 +6,6 @@ clock of its process was shifted.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import time
 from dataclasses import dataclass, field
@@ -106,8 +105,12 @@ class Ours:
         self._limiter = Limiter(client)
         self._permits = (f"{seat.number}-{turn}" for turn in itertools.count())
 
+        self._asks_at = 0.0
+
     def acquire(self, until: float) -> Granted | None:
         """See `Caller`."""
+        # As a worker enqueues a run's next chunk: for the time that the last permit told.
+        _sleep(max(0.0, self._asks_at - time.monotonic()), until)
         while time.monotonic() < until:
             try:
                 go = self._ask(next(self._permits), until)
@@ -127,7 +130,8 @@ class Ours:
             requests=1,
             budget=BUDGET,
             max_wait_s=self._max_wait_s,
-            **_flow(seat),
+            flow=seat.flow,
+            share=seat.share,
         )
         if isinstance(booked, Denied):
             _sleep(booked.retry_in_s, until)
@@ -136,9 +140,17 @@ class Ours:
 
     def _confirm(self, permit: str, wait_s: float, until: float) -> Go | None:
         while _sleep(wait_s, until):
-            answer = self._limiter.confirm(self._seat.account, permit, budget=BUDGET)
+            answer = self._limiter.confirm(
+                self._seat.account,
+                permit,
+                budget=BUDGET,
+                flow=self._seat.flow,
+                share=self._seat.share,
+                max_wait_s=self._max_wait_s,
+            )
             match answer:
                 case Go():
+                    self._asks_at = time.monotonic() + answer.next_in_s
                     report(self._limiter, self._seat.account, permit, answer)
                     return answer
                 case NotYet():
@@ -150,14 +162,8 @@ class Ours:
 
 def report(limiter: Limiter, account: str, permit: str, go: Go) -> None:
     """Say that a probe was answered: until then the account stays closed to everybody else."""
-    if getattr(go, "probe", False):
-        cast("Any", limiter).observe(account, permit, answered=True)
-
-
-def _flow(seat: Seat) -> dict[str, Any]:
-    words = {"flow": seat.flow, "share": seat.share}
-    known = inspect.signature(Limiter.reserve).parameters
-    return {name: value for name, value in words.items() if name in known}
+    if go.probe:
+        limiter.observe(account, permit, answered=True)
 
 
 class Limits:

@@ -151,6 +151,7 @@ class Bench:
                 url=server.url,
                 account=account,
                 users=users,
+                flow="one run",
                 clock_s=clocks[number % len(clocks)],
             )
             for number in range(callers)

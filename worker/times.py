@@ -28,7 +28,7 @@ class Times:
     heartbeat: float = 3.0  #: a worker says in the ledger that it lives this often
     worker_dead: float = 9.0  #: a worker silent for this long is not counted as living
     poll_lease: float = 25.0  #: the jobs a poller asks about are its own this long
-    poll_batch: float = 3.0  #: how long a poll may wait for more chunks to be asked about with it
+    poll_batch: float = 4.0  #: how long a poll may wait for more chunks to be asked about with it
     poll_again: float = 1.5  #: first pause after a look that found the job still running
     poll_longest: float = 30.0  #: longest pause between two looks
     job_guess: float = 10.0  #: a full chunk's job before the first: recorded ones took 8 to 12 s

@@ -30,6 +30,12 @@ from worker.zendesk.replies import JobStatus, JobStatuses, match_results
 
 log = structlog.get_logger(__name__)
 
+LEAST_ROWS = 50
+"""Smaller chunks do not tell how long a full one takes."""
+
+ON_TIME = 1.1
+"""A look this much later than the job was likely done still tells how good the guess was."""
+
 BACKOFF = 1.6
 """Each further pause between two looks at a job is so many times the one before."""
 
@@ -127,9 +133,21 @@ class Poller:
             else:
                 hints.extend(self._unless_fenced(self._judge, account, chunk, status))
         if running:
-            looks = min(chunk.looks for chunk in running)
-            hints.extend(self._later(running, self._pause_seconds(looks)))
+            hints.extend(self._look_again(account, running))
         return hints
+
+    def _look_again(self, account: Account, running: Sequence[DueChunk]) -> Sequence[Hint]:
+        """Jobs that still run are looked at with others that come soon, or else in a while."""
+        pause = self._pause_seconds(min(chunk.looks for chunk in running))
+        alone: list[DueChunk] = []
+        for chunk in running:
+            self._learn_running(account, chunk)
+            try:
+                if not self._ledger.polling.look_along(account.account, chunk, pause):
+                    alone.append(chunk)
+            except Superseded as error:
+                log.warning("chunk_fenced", reason=error.message)
+        return self._later(alone, pause)
 
     def _still_running(self, account: Account, chunk: DueChunk, status: JobStatus | None) -> bool:
         if status is None:  # unknown right after it was made: patience; later it is lost
@@ -182,15 +200,30 @@ class Poller:
         log.info("chunk_done", run_id=chunk.run_id, seq=chunk.seq, job_id=chunk.job_id)
 
     def _learn(self, account: Account, chunk: DueChunk) -> None:
-        """Come a little earlier after a first look that found the job done, else move later."""
+        """How long do jobs take? A look tells only whether this one has ended by now.
+
+        A job that had ended when it was just likely to makes the guess a little smaller. One that
+        had ended when it was looked at late, in company, tells nothing.
+        """
         guess = account.job_seconds
-        if chunk.rows < 50:
-            return  # too small to tell how long a full chunk takes
+        if chunk.rows < LEAST_ROWS:
+            return
         if chunk.looks <= 1:
-            self._ledger.polling.learn(account.account, max(guess * 0.98, 0.05))
-        else:
-            took = (chunk.age_seconds - JOB_OVERHEAD_S) * 100 / chunk.rows
-            self._ledger.polling.learn(account.account, 0.5 * guess + 0.5 * max(took, 0.05))
+            if chunk.age_seconds <= ON_TIME * likely_seconds(account, chunk.rows):
+                self._ledger.polling.learn(account.account, max(guess * 0.98, 0.05))
+        elif chunk.looks >= 3:
+            took = min(_per_full_chunk(chunk), 2 * guess)
+            self._ledger.polling.learn(account.account, 0.5 * guess + 0.5 * took)
+
+    def _learn_running(self, account: Account, chunk: DueChunk) -> None:
+        """A job that still runs at its first look takes longer than that."""
+        least = 1.02 * _per_full_chunk(chunk)
+        if chunk.looks <= 1 and chunk.rows >= LEAST_ROWS and least > account.job_seconds:
+            self._ledger.polling.learn(account.account, least)
+
+
+def _per_full_chunk(chunk: DueChunk) -> float:
+    return max(chunk.age_seconds - JOB_OVERHEAD_S, 0.05) * 100 / chunk.rows
 
 
 def _by_target(due: Sequence[DueChunk]) -> list[list[DueChunk]]:

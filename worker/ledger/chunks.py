@@ -23,6 +23,7 @@ from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
 from worker.ledger.payloads import load_profiles, remove_profiles, store_profiles
+from worker.ledger.polling import planned_look
 from worker.ledger.records import Claim
 from worker.ledger.runs import load_target
 from worker.ledger.schema import chunks, delivered, runs
@@ -327,13 +328,7 @@ class Chunks:
         if more is None:
             return ready_at, False
         latest = ready_at + self._times.poll_batch
-        planned = connection.scalar(
-            select(func.min(chunks.c.poll_at)).where(
-                chunks.c.account == claim.target.account,
-                chunks.c.state == ChunkState.POLLING,
-                chunks.c.poll_at.between(ready_at, latest),
-            )
-        )
+        planned = planned_look(connection, claim.target.account, ready_at, latest)
         return (latest, False) if planned is None else (planned, True)
 
     def split(self, claim: Claim) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, tuple_, update
+from sqlalchemy import Connection, func, or_, select, tuple_, update
 
 from worker.errors import LedgerError, Superseded
 from worker.ledger.database import Database
@@ -19,6 +19,18 @@ from worker.times import Times
 
 MOST_JOBS_A_LOOK = 100
 """Job ids in one show_many; users/show_many takes 100, for jobs Zendesk documents no number."""
+
+
+def planned_look(connection: Connection, account: str, first: float, last: float) -> float | None:
+    """Return when the first look at a job of the account between two moments is planned, if any."""
+    planned = connection.scalar(
+        select(func.min(chunks.c.poll_at)).where(
+            chunks.c.account == account,
+            chunks.c.state == ChunkState.POLLING,
+            chunks.c.poll_at.between(first, last),
+        )
+    )
+    return None if planned is None else float(planned)
 
 
 class Polling:
@@ -118,6 +130,26 @@ class Polling:
         with self._db.write() as connection:
             at = self._db.now(connection) + seconds
             self._move(connection, due, poll_at=at, ready_at=at, wake_at=at + self._times.overdue)
+
+    def look_along(self, account: str, due: DueChunk, seconds: float) -> bool:
+        """The job is still running: look again with others, if a look is planned soon after.
+
+        Args:
+            account: the Zendesk host.
+            due: the chunk.
+            seconds: not before.
+
+        Returns:
+            Whether there is such a look; else nothing was changed.
+        """
+        with self._db.write() as connection:
+            ready_at = self._db.now(connection) + seconds
+            planned = planned_look(connection, account, ready_at, ready_at + self._times.poll_batch)
+            if planned is None:
+                return False
+            wake_at = planned + self._times.overdue
+            self._move(connection, due, poll_at=planned, ready_at=ready_at, wake_at=wake_at)
+            return True
 
     def lost(self, due: DueChunk, seconds: float, why: str, *, message: bool) -> None:
         """The job is gone or its results match nothing: settle, then send the chunk again.
