@@ -59,8 +59,11 @@ def open_ledger(url: str, times: Times | None = None, clock: Clock = time.time) 
         UsageError: the URL is malformed or of a database that is not supported.
         LedgerError: the database cannot be reached or written.
     """
-    times = times or Times()
-    database = open_database(url, clock)
+    return ledger_on(open_database(url, clock), times or Times())
+
+
+def ledger_on(database: Database, times: Times) -> Ledger:
+    """Return the ledger on a database that is open and up to date."""
     hash_key = _hash_key(database)
     runs = Runs(database, times)
     outcomes = Outcomes(database, hash_key)
