@@ -166,7 +166,7 @@ def _parts(pid: int) -> Parts:
 
 def _note_cold_start(account: str) -> None:
     metrics.note_cold_start(account)
-    log.warning("limiter_cold_start", account=account)
+    log.info("limiter_cold_start", account=account)
 
 
 def parts() -> Parts:
