@@ -17,7 +17,7 @@ BUDGET = Budget(users_per_second=100, requests_per_minute=400)
 @pytest.fixture
 def real(monkeypatch):
     """A limiter with the slack that it has in production."""
-    made = Bench(slack_s=0.002)
+    made = Bench(slack_s=0.003)
     made.set_clock(monkeypatch)
     made.warm()
     return made
