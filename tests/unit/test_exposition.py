@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import redis
 import structlog
+from celery.concurrency import prefork, thread
 from limiter_bench import ACCOUNT
 from pydantic import SecretStr
 from world import LIMITS, TARGET
@@ -439,3 +440,20 @@ def test_a_forked_child_leaves_the_port_to_its_parent(monkeypatch):
         app._on_worker_process_init()
 
         assert listener.fileno() == -1
+
+
+def test_a_worker_that_ends_closes_its_page(monkeypatch, shared):
+    page = serve("127.0.0.1", 0, shared)
+    monkeypatch.setattr(app, "_page", page)
+    monkeypatch.setattr(app, "_background", None)
+    app._on_worker_shutdown()
+
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        fetch(page)
+
+
+@pytest.mark.parametrize(("pool", "forks"), [(prefork, True), (thread, False)])
+def test_it_is_known_which_pool_has_processes(pool, forks):
+    consumer = SimpleNamespace(pool=object.__new__(pool.TaskPool))
+
+    assert app._forks(consumer) == forks
