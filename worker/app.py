@@ -65,7 +65,8 @@ def make_app(config: Settings, times: Times) -> Celery:
         # True loses the running task when Redis goes away: it is revoked and acknowledged.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # Delivering waits for Zendesk, not for a processor: threads do the same work as processes
-        # at a fraction of the memory.
+        # at a fraction of the memory. (Celery takes `--pool prefork` for its own default and heeds
+        # this one; processes are had with `--pool processes`.)
         worker_pool="threads",
         worker_concurrency=config.concurrency,
         # Rate limits of Celery's own are per worker; ours is one for all (worker.limiter).

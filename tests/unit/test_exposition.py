@@ -254,7 +254,8 @@ def test_the_page_has_what_is_counted_and_what_is_shared(shared, account):
     page = serve("127.0.0.1", 0, shared)
     try:
         text = fetch(page)
-        filtered = fetch(page, "/metrics?name[]=deskfeed_redis_up")
+        wanted = ("deskfeed_redis_up", "deskfeed_account_pauses_total")
+        filtered = fetch(page, "/metrics?" + "&".join(f"name[]={name}" for name in wanted))
     finally:
         page.close()
 
@@ -264,6 +265,7 @@ def test_the_page_has_what_is_counted_and_what_is_shared(shared, account):
     assert f'deskfeed_limiter_users_budget{{account="{ACCOUNT}"}} 100.0' in text
     assert "_created" not in text
     assert "deskfeed_redis_up 1.0" in filtered
+    assert f"deskfeed_account_pauses_total{labels} 1.0" in filtered
     assert "deskfeed_jobs" not in filtered
 
 
