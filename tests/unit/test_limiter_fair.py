@@ -193,7 +193,7 @@ def test_polls_stand_outside_the_order_of_runs(bench):
     assert bench.reserve("poll", users=0, budget=BUDGET).wait_s == 0
     bench.us += SECOND
     few = Budget(users_per_second=100, requests_per_minute=4)
-    for number in range(4):
+    for number in range(3):
         poll = bench.reserve(f"poll-{number}", users=0, budget=few, max_wait_s=60)
         assert isinstance(poll, Booked)
     assert b"f:" not in bench.client.hkeys(f"deskfeed:{{{ACCOUNT}}}:flows")
