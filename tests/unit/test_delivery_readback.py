@@ -157,10 +157,12 @@ def test_what_a_job_said_before_another_post_holds_no_more(
 ):
     ready(2)
     delivery.submit("df-1", 1)
-    zendesk.statuses = [{"V3-1": JobStatus("V3-1", JobState.COMPLETED, zendesk.jobs["V3-1"][:1])}]
+    told = JobStatus("V3-1", JobState.COMPLETED, results=zendesk.jobs["V3-1"][:1])
+    zendesk.statuses = [{"V3-1": told}]
     forget(redis)
     clock.advance(60.0)
     delivery.poll("df-1", 1)
+    assert column(ledger, "known") is not None
     clock.advance(60.0)
     forget(redis)
     zendesk.answers = [Ambiguous("timed out")]
