@@ -56,6 +56,7 @@ HAPPENINGS = (
     "operator stopped",
     "worker replaced",
     "poisoned chunk",
+    "payload spoiled",
     "row refused by Zendesk",
     "refusing row",
 )

@@ -208,6 +208,7 @@ class World:
             (0.1, "credential broken", self._break_credential),
             (0.3, "operator paused", lambda: self._operate("pause")),
             (0.3, "operator resumed", lambda: self._operate("resume")),
+            (0.7, "payload spoiled", self._spoil),
             (0.12, "operator stopped", lambda: self._operate("stop")),
         )
         for chance, name, act in happenings:
@@ -236,6 +237,19 @@ class World:
 
     def _break_credential(self) -> None:
         self.zendesk.broken_until = self.loop.now + self.dice.between(1, 40)
+
+    def _spoil(self) -> None:
+        """A bit of a payload that is still to be sent turns over on the disk."""
+        found = rows(
+            self.connection, "SELECT rowid, blob FROM payloads WHERE expires_at IS NULL AND seq > 0"
+        )
+        if found:
+            row = self.dice.rng.choice(found)
+            blob = bytearray(row["blob"])
+            blob[self.dice.rng.randrange(len(blob))] ^= 1 << self.dice.rng.randrange(8)
+            self.connection.execute(
+                "UPDATE payloads SET blob = ? WHERE rowid = ?", (bytes(blob), row["rowid"])
+            )
 
     def _operate(self, verb: str) -> None:
         run_id = self.dice.rng.choice(sorted(self.plans))
