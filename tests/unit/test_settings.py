@@ -97,3 +97,14 @@ def test_a_redis_url_that_is_none_is_refused_and_not_repeated(monkeypatch, url):
     with pytest.raises(UsageError, match="DESKFEED_REDIS_URL is not of the form") as caught:
         load_settings().redis()
     assert "hunter2" not in str(caught.value)
+
+
+def test_what_is_kept_is_set_as_a_time_span(monkeypatch):
+    monkeypatch.setenv("DESKFEED_RETENTION__FAILED_PAYLOAD", "12h")
+
+    kept = load_settings().retention
+    assert (kept.failed_payload, kept.outcomes, kept.runs) == (43_200, 2_592_000, 34_560_000)
+
+    monkeypatch.setenv("DESKFEED_RETENTION__FAILED_PAYLOAD", "soon")
+    with pytest.raises(UsageError, match=r"RETENTION__FAILED_PAYLOAD.*12h or 30d"):
+        load_settings()
