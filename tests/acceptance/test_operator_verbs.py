@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from stage import make_stage, until
 
-pytestmark = pytest.mark.xdist_group("operator")
+pytestmark = [pytest.mark.xdist_group("operator"), pytest.mark.timeout(400)]
 
 LOGIN = base64.b64encode(b"admin@socktown.example/token:sandbox-token").decode()
 
@@ -21,7 +21,7 @@ def people(count):
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    with make_stage(tmp_path_factory.mktemp("operator")) as made:
+    with make_stage(tmp_path_factory.mktemp("operator"), time_scale=0.3) as made:
         made.start_worker()
         yield made
 
@@ -40,7 +40,7 @@ def refuse(stage, *external_ids):
 
 def run(stage, *words):
     """Run a command to its end; returns its exit code and the run it tells of."""
-    done = stage.deskfeed(*words, "--wait", "--json")
+    done = stage.deskfeed(*words, "--wait", "--json", timeout=300.0)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -114,7 +114,7 @@ def test_rows_cancelled_by_stop_are_sent_by_retry(stage):
     assert stage.deskfeed("pause", begun).returncode == 0
     assert stage.deskfeed("stop", begun).returncode == 0
     assert stage.deskfeed("stop", begun).returncode == 0
-    done = stage.deskfeed("watch", begun, "--json")
+    done = stage.deskfeed("watch", begun, "--json", timeout=300.0)
 
     parent = json.loads(done.stdout)
     rows = parent["rows"]
@@ -140,7 +140,7 @@ def test_a_paused_run_is_resumed_with_the_same_rows_and_twice_is_harmless(stage)
 
     assert stage.deskfeed("resume", begun).returncode == 0
     assert stage.deskfeed("resume", begun).returncode in (0, 1)  # 1: it has ended already
-    done = stage.deskfeed("watch", begun, "--json")
+    done = stage.deskfeed("watch", begun, "--json", timeout=300.0)
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"]["created"] == 900
