@@ -19,7 +19,8 @@ users, identities and user fields; traffic recorded by clients that read back wh
     locale              BCP 47, which knows no case
     time_zone           Rails' name, shown beside the IANA name: either of them
     user_fields.*       compared by the type that is shown: a date has lost its time, numbers are
-                        numbers, a multiselect has no order, a checkbox takes true, 1 and their texts
+                        numbers, a multiselect has no order, a checkbox takes true and 1, and their
+                        texts
     anything else       left alone, phone numbers too: compared letter by letter
 
 `unseen` is neither proof nor contradiction: a read-back must not call it delivered, `verify` must
