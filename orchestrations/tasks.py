@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 
-from orchestrations import runs
+from orchestrations import runs, upkeep
 from orchestrations.loader import load_catalog
 from worker.app import app, parts, send_all
 from worker.settings import settings
@@ -81,7 +82,15 @@ def finish(*, v: int, run_id: str) -> str:
 
 @app.task(name="orchestrations.tick")
 def tick() -> str:
-    """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does."""
+    """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does.
+
+    Once a day it also removes from the ledger what is old enough.
+    """
     hints = parts().sweeper.sweep()
     send_all(hints)
+    kept = settings().retention
+    ages = upkeep.ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs)
+    pruned = upkeep.prune_daily(parts().ledger, ages)
+    if pruned is not None and pruned.anything:
+        log.info("pruned", **asdict(pruned))
     return f"{len(hints)} found"

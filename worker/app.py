@@ -149,7 +149,7 @@ def _parts(pid: int) -> Parts:
     config = settings()
     times = Times().scaled(config.time_scale)
     times.check()
-    ledger = open_ledger(config.ledger, times)
+    ledger = open_ledger(config.ledger, times, keep_failed=config.retention.failed_payload)
     client = connect(config.redis())
     limiter = Limiter(
         client,

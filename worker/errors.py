@@ -65,6 +65,18 @@ EXPLANATIONS: dict[str, Explanation] = {
     "wrong_state": Explanation(
         "The run is not in a state for this", "See how it stands: deskfeed show RUN"
     ),
+    "rows_gone": Explanation(
+        "The rows to retry are no longer kept",
+        "Run the orchestration again: deskfeed run ORCHESTRATION",
+    ),
+    "nothing_to_retry": Explanation(
+        "The run has no row that can be sent again",
+        "See what became of its rows: deskfeed show RUN",
+    ),
+    "not_verified": Explanation(
+        "Nothing could be compared with Zendesk",
+        "Run the orchestration again, then: deskfeed verify last",
+    ),
     "ledger_unavailable": Explanation(
         "The ledger cannot be opened",
         "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must exist and be writable.",
@@ -205,12 +217,16 @@ EXPLANATIONS: dict[str, Explanation] = {
     "duplicate": Explanation(
         "A later row of the result has the same key", "Nothing to do: the last row was sent."
     ),
+    "newer_run": Explanation(
+        "A later run has taken care of this person",
+        "Nothing to do: older values are not sent over newer ones.",
+    ),
     "rejected_by_zendesk": Explanation(
         "Zendesk refused the row", "Correct what Zendesk names, then start the run again."
     ),
     "unconfirmed": Explanation(
         "The row was sent, and Zendesk never said what became of it",
-        "Start the run again: sending the same row twice is harmless.",
+        "Send it again, twice is harmless: deskfeed retry RUN",
     ),
     "row_conflict": Explanation(
         "Zendesk was busy with the same person",
@@ -218,7 +234,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "once nothing else writes to the account.",
     ),
     "cancelled": Explanation(
-        "The run was stopped before this row was sent", "Start the run again to send it."
+        "The run was stopped before this row was sent", "Send it: deskfeed retry RUN"
     ),
     "quarantined": Explanation(
         "Workers died on this chunk again and again",

@@ -90,6 +90,7 @@ class Runs:
             "target": _dump_target(new.target),
             "options": orjson.dumps(dict(new.options)).decode(),
             "principal": new.principal,
+            "parent_run": new.parent_run,
             "created_at": now,
             "wake_at": now + self._times.overdue,
         }
