@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
+from worker.ledger.host import keep_to_one_host
 from worker.ledger.limits import AccountLimits
 from worker.ledger.outcomes import Outcomes
 from worker.ledger.planning import Planning
@@ -52,15 +52,22 @@ class Ledger:
         self.database.close()
 
 
-def open_ledger(url: str, times: Times | None = None, clock: Clock = time.time) -> Ledger:
+def open_ledger(url: str, times: Times | None = None, clock: Clock | None = None) -> Ledger:
     """Open the ledger at a SQLAlchemy URL, making or migrating its tables as needed.
 
+    Args:
+        url: where it lies.
+        times: leases and the like.
+        clock: for tests; without, the ledger's time is that of SQLite's host or of PostgreSQL.
+
     Raises:
-        UsageError: the URL is malformed or of a database that is not supported.
+        UsageError: the URL is malformed or of a database that is not supported, or the ledger is
+            SQLite and in use on another host.
         LedgerError: the database cannot be reached or written.
     """
     times = times or Times()
     database = open_database(url, clock)
+    keep_to_one_host(database, times.worker_dead)
     hash_key = _hash_key(database)
     runs = Runs(database, times)
     outcomes = Outcomes(database, hash_key)
