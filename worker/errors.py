@@ -78,8 +78,15 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Run the orchestration again, then: deskfeed verify last",
     ),
     "ledger_unavailable": Explanation(
-        "The ledger cannot be opened",
-        "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must exist and be writable.",
+        "The ledger cannot be used",
+        "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must be writable and its "
+        "disk not full, PostgreSQL must run. Nothing is lost: workers go on once it answers.",
+    ),
+    "ledger_on_another_host": Explanation(
+        "The ledger is in use on another host",
+        "A SQLite file serves one host: two would damage it. For several hosts set "
+        "DESKFEED_LEDGER_URL=postgresql+psycopg://USER@HOST/NAME. To move it to this host: stop "
+        "everything on the other one, wait ten seconds, try again (docs/deploy.md).",
     ),
     "broker_unavailable": Explanation(
         "Redis does not answer",

@@ -33,6 +33,7 @@ from worker.errors import (
     Throttled,
 )
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
+from worker.ledger.database import persist
 from worker.ledger.records import Account, Claim
 from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState
@@ -166,7 +167,12 @@ class Submitter:
             self._permits.failed(ticket, error)
             return self._after(claim, account, error)
         likely = likely_seconds(account, len(claim.profiles))
-        accepted = self._chunks.accepted(claim, job.job_id, likely, ticket.stamp_us / 1e6)
+        stamp = ticket.stamp_us / 1e6
+        accepted = persist(  # as long as the claim is ours; without the job's id it is sent again
+            lambda: self._chunks.accepted(claim, job.job_id, likely, stamp),
+            self._in.times.lease,
+            self._in.sleep,
+        )
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
         self._permits.answered(ticket, job.rate)
         hints: list[Hint] = list(self._in.admit(claim.run_id, ticket.next_in_s))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
+from worker.ledger.host import keep_to_one_host
 from worker.ledger.kept import Kept
 from worker.ledger.limits import AccountLimits
 from worker.ledger.outcomes import KEEP_FAILED_SECONDS, Outcomes
@@ -61,7 +61,7 @@ class Ledger:
 def open_ledger(
     url: str,
     times: Times | None = None,
-    clock: Clock = time.time,
+    clock: Clock | None = None,
     keep_failed: float = KEEP_FAILED_SECONDS,
 ) -> Ledger:
     """Open the ledger at a SQLAlchemy URL, making or migrating its tables as needed.
@@ -69,15 +69,17 @@ def open_ledger(
     Args:
         url: where it is.
         times: leases and the like.
-        clock: seconds since the epoch; used on SQLite only.
+        clock: for tests; without, the ledger's time is that of SQLite's host or of PostgreSQL.
         keep_failed: how long rows that did not arrive are kept for `retry`, in seconds.
 
     Raises:
-        UsageError: the URL is malformed or of a database that is not supported.
+        UsageError: the URL is malformed or of a database that is not supported, or the ledger is
+            SQLite and in use on another host.
         LedgerError: the database cannot be reached or written.
     """
     times = times or Times()
     database = open_database(url, clock)
+    keep_to_one_host(database, times.worker_dead)
     hash_key = _hash_key(database)
     runs = Runs(database, times)
     outcomes = Outcomes(database, hash_key, keep_failed)
