@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from orchestrations.cli import catalog_verbs, limits_verbs, run_verbs, up_verb
+from orchestrations.cli import catalog_verbs, doctor_verb, limits_verbs, run_verbs, up_verb
 from orchestrations.cli.output import EXIT_USAGE, fail, print_json
 from worker.errors import DeskfeedError, UsageError
 from worker.settings import settings
@@ -46,6 +46,7 @@ for _command in (
     run_verbs.resume,
     run_verbs.stop,
     limits_verbs.limits,
+    doctor_verb.doctor,
 ):
     deskfeed.add_command(_command)
 
