@@ -9,6 +9,7 @@
     │   ├── NotSent               the request surely never reached Zendesk: try again soon
     │   ├── Refused               Zendesk surely did nothing with this chunk: split it
     │   ├── Throttled             Zendesk asks to wait (account, row or jobs): no attempt is used
+    │   ├── Renewed               the credential was changed meanwhile: try again with the new one
     │   └── Ambiguous             it may or may not have been done: settle, then send again
     ├── LimiterUnavailable        Redis does not answer: fail closed, no permit
     └── LedgerError
@@ -92,6 +93,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Redis does not answer",
         "Start it (deskfeed up) or correct DESKFEED_REDIS_URL. Nothing is lost: a run that is "
         "already in the ledger starts by itself once Redis and a worker are there.",
+    ),
+    "redis_may_evict": Explanation(
+        "Redis may throw keys away",
+        "Set `maxmemory-policy noeviction` in its configuration (managed servers: in their "
+        "parameter group). Full memory then refuses writes, which loses nothing.",
     ),
     "port_taken": Explanation(
         "A port is taken", "End what listens there, or choose another port with the option named."
@@ -184,6 +190,9 @@ EXPLANATIONS: dict[str, Explanation] = {
     "wrong_host": Explanation(
         "A request would have gone to another host",
         "Nothing was sent. Correct `subdomain:` or `base_url:` in the destination's file.",
+    ),
+    "credential_renewed": Explanation(
+        "The credential was changed", "Nothing to do: the new one is used from now on."
     ),
     # --- one request ------------------------------------------------------------------------
     "rate_limited": Explanation(
@@ -364,6 +373,12 @@ class Throttled(DeliveryError):
         super().__init__(message, code="too_many_jobs" if scope == "jobs" else "rate_limited")
         self.retry_after_seconds = retry_after_seconds
         self.scope: Throttle = scope
+
+
+class Renewed(DeliveryError):
+    """Zendesk refused a credential that has been replaced meanwhile; nothing was done."""
+
+    default_code = "credential_renewed"
 
 
 class Ambiguous(DeliveryError):

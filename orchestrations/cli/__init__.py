@@ -9,6 +9,7 @@ import click
 from orchestrations.cli import (
     catalog_verbs,
     control_verbs,
+    doctor_verb,
     limits_verbs,
     run_verbs,
     up_verb,
@@ -56,6 +57,7 @@ for _command in (
     upkeep_verbs.verify,
     upkeep_verbs.prune,
     limits_verbs.limits,
+    doctor_verb.doctor,
 ):
     deskfeed.add_command(_command)
 

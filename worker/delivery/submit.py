@@ -29,6 +29,7 @@ from worker.errors import (
     LimiterUnavailable,
     NotSent,
     Refused,
+    Renewed,
     Superseded,
     Throttled,
 )
@@ -188,6 +189,8 @@ class Submitter:
                 return self._in.pause_destination(claim.target, error)
             case Throttled():
                 return self._throttled(claim, error)
+            case Renewed():
+                return self._retreat(claim, 0.0, error.code, sent=True)
             case NotSent():
                 self._permits.pause(account.account, UNREACHABLE_PAUSE_S, error.code)
                 return self._retreat(claim, UNREACHABLE_PAUSE_S, error.code, sent=False)
