@@ -114,6 +114,8 @@ class Stage:
     def start_worker(self, *options: str, **environment: str) -> subprocess.Popen:
         """Start a worker as an operator does, and wait until it is heard of in the ledger."""
         number = len(self.workers)
+        with self.ledger() as ledger:
+            before = set(ledger.recovery.living_workers())
         log = (self.folder / f"worker{number}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", "INFO",
@@ -123,12 +125,9 @@ class Stage:
         )  # fmt: skip
         log.close()
         self.workers.append(process)
-        before = number
         with self.ledger() as ledger:
             until(
-                lambda: (
-                    process.poll() is not None or len(ledger.recovery.living_workers()) > before
-                ),
+                lambda: process.poll() is not None or {*ledger.recovery.living_workers()} - before,
                 f"worker {number} to live; see its log:\n{self.worker_log(number)}",
             )
         assert process.poll() is None, self.worker_log(number)

@@ -54,6 +54,7 @@ HAPPENINGS = (
     "operator paused",
     "operator resumed",
     "operator stopped",
+    "operator retried",
     "worker replaced",
     "poisoned chunk",
     "payload spoiled",
@@ -75,16 +76,21 @@ class Dice:
     rng: random.Random = field(init=False)
     rates: dict[str, float] = field(init=False)
     calm: bool = field(init=False)
+    haunted: bool = field(init=False)  # nothing becomes clear for so long that attempts are spent
     over: bool = False
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"deskfeed {self.seed}")
         self.calm = self.rng.random() < 0.05
+        self.haunted = not self.calm and self.rng.random() < 0.04
         some = self.rng.choice((0.2, 0.5, 0.8))
         self.rates = {
             name: most * self.rng.random() if self.rng.random() < some and not self.calm else 0.0
             for name, most in FAULTS.items()
         }
+        if self.haunted:
+            self.rates.update({name: 0.0 for name in ("crash before", "crash after", "freeze")})
+            self.rates[self.rng.choice(("5xx after", "no JSON", "results null"))] = 0.97
 
     def happens(self, fault: str) -> bool:
         """Whether a fault happens here; none does once the faults are over."""

@@ -14,7 +14,8 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
 from worker.ledger import Ledger
-from worker.ledger.database import Clock, Database, _prepare_sqlite
+from worker.ledger.database import Clock, Database
+from worker.ledger.engines import _prepare_sqlite
 from worker.ledger.ledger import ledger_on
 from worker.ledger.schema import metadata
 from worker.times import Times

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from orchestrations.retrying import spool_kept
 from tests.simulation.loop import Crash
 from tests.simulation.ports import Door, doors
 from tests.simulation.zendesk import Port
 from worker.delivery import Context, Delivery
-from worker.errors import DeskfeedError
+from worker.errors import DeskfeedError, RunError
 from worker.hints import Deliver, Done, Hint, Plan, Poll, Wait
+from worker.ledger.records import Run
 from worker.sweeper import Sweeper
 
 
@@ -142,6 +144,9 @@ class Process:
             return
         plan = self.world.plans[run_id]
         self.ledger.planning.clear(run)
+        if plan.parent is not None:
+            self._take_over(run)
+            return
         if plan.rejected:
             self.ledger.planning.add_rejected(run, 1, plan.rejected)
         for seq, profiles in enumerate(plan.chunks, start=1):
@@ -149,6 +154,15 @@ class Process:
         self.ledger.planning.complete(run, plan.unchanged)
         self.send(self.delivery.admit(run_id))
         self.send(self.delivery.close(run_id))
+
+    def _take_over(self, run: Run) -> None:
+        """As the planner does with a retry."""
+        try:
+            spool_kept(self.ledger, run)
+        except RunError as error:
+            self.ledger.runs.fail_plan(run, error)
+        self.send(self.delivery.admit(run.run_id))
+        self.send(self.delivery.close(run.run_id))
 
     def _sweep(self) -> None:
         self.world.loop.sleep(self.world.dice.between(0, self.world.times.sweep))

@@ -18,6 +18,7 @@ from tests.simulation.process import Process
 from tests.simulation.small_redis import SmallRedis
 from tests.simulation.tally import Say
 from tests.simulation.zendesk import Zendesk
+from worker.errors import RunError
 from worker.hints import Plan
 from worker.ledger.records import Limits, NewRun, Target
 from worker.ledger.spool import digest
@@ -40,11 +41,12 @@ class Rows:
     """The rows of one run."""
 
     chunks: list[list[Profile]]
+    parent: str | None = None
     rejected: list[RejectedRow] = field(default_factory=list)
     unchanged: int = 0
 
     def rows(self) -> list[int]:
-        """The numbers of all that need an outcome of their own."""
+        """The numbers of all that need an outcome of their own; a retry's are its parent's."""
         sent = [profile.row for chunk in self.chunks for profile in chunk]
         return sent + [row.row for row in self.rejected]
 
@@ -96,6 +98,7 @@ class World:
         self.memory_lost = self.loop.now  # when Redis last forgot what was sent
         self.plans: dict[str, Rows] = {}
         self.digests: dict[str, bytes] = {}
+        self.retried = False
         self.poison: tuple[str, int] | None = None
         self.window = self.dice.rng.choice((1, 2, 8))
         self.processes: list[Process] = []
@@ -131,7 +134,7 @@ class World:
             self._add_run(f"df-{number}")
         for _ in range(self.dice.rng.choice((1, 2, 3))):
             self.add_process()
-        self.chaos_s = self.dice.between(20, 80)
+        self.chaos_s = 300.0 if self.dice.haunted else self.dice.between(20, 80)
         self.loop.call_in(self.chaos_s, self._peace)
         self._plan_happenings()
 
@@ -208,7 +211,7 @@ class World:
             (0.1, "credential broken", self._break_credential),
             (0.3, "operator paused", lambda: self._operate("pause")),
             (0.3, "operator resumed", lambda: self._operate("resume")),
-            (0.7, "payload spoiled", self._spoil),
+            (0.08, "payload spoiled", self._spoil),
             (0.12, "operator stopped", lambda: self._operate("stop")),
         )
         for chance, name, act in happenings:
@@ -253,8 +256,32 @@ class World:
 
     def _operate(self, verb: str) -> None:
         run_id = self.dice.rng.choice(sorted(self.plans))
-        done = getattr(self.ledger.runs, verb)(run_id)
+        done = self._resume(run_id) if verb == "resume" else getattr(self.ledger.runs, verb)(run_id)
         self.say.line(f"      operator: {verb} {run_id} -> {done}")
+
+    def _resume(self, run_id: str) -> bool:
+        """A run whose rows have changed on the disk is not resumed; all that is left is to stop."""
+        try:
+            return self.ledger.runs.resume(run_id)
+        except RunError as error:
+            self.say.count("resume refused")
+            self.say.line(f"      operator: {error.message}")
+            return self.ledger.runs.stop(run_id)
+
+    def _retry(self) -> None:
+        """The operator sends what did not arrive once more, as runs of their own."""
+        self.retried = True
+        for run_id in list(self.plans):
+            try:
+                kept = [list(part.profiles) for part in self.ledger.kept.rows(run_id)]
+            except RunError:
+                continue  # damaged: the operator reads so, and runs the orchestration again
+            if kept:
+                self.say.fault("operator retried")
+                child = f"{run_id}-r"
+                self.plans[child] = Rows(kept, parent=run_id)
+                words = (f"o-{run_id}", child, TARGET, self.limits, {}, "operator", run_id)
+                self._start(NewRun(child, *words))
 
     def _peace(self) -> None:
         """The faults are over; somebody resumes what is still paused."""
@@ -264,7 +291,7 @@ class World:
 
     def _care(self) -> None:
         for run_id in self.plans:
-            self.ledger.runs.resume(run_id)
+            self._resume(run_id)
         self.broker.look()
         self.loop.call_in(30.0, self._care)
 
@@ -281,6 +308,14 @@ class World:
     def ended(self) -> bool:
         """Whether every run has ended."""
         self.watch_jobs()
+        if not self._all_ended():
+            return False
+        if not self.retried and self.dice.chance(0.5):
+            self._retry()
+        self.retried = True
+        return self._all_ended()
+
+    def _all_ended(self) -> bool:
         states = [r["state"] for r in rows(self.connection, "SELECT state FROM runs")]
         return len(states) == len(self.plans) and all(state in RUN_ENDED for state in states)
 

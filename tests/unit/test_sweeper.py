@@ -81,6 +81,9 @@ def test_the_background_goes_on_after_a_round_that_failed(ledger, times):
             rounds.release()
             raise RuntimeError("once more")
 
+        def let_go(self):
+            pass
+
     background = Background(
         Failing(), ledger, times.scaled(0.001), "w", "host", lambda _hints: None
     )

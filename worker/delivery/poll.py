@@ -24,6 +24,7 @@ from worker.delivery.permits import Ticket
 from worker.errors import DeskfeedError, DestinationError, Superseded, Throttled
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
+from worker.ledger.spool import Damaged
 from worker.profile import Outcome
 from worker.zendesk.replies import JobStatus, JobStatuses, match_results
 
@@ -171,7 +172,10 @@ class Poller:
             return self._lost(account, chunk, "job_lost")
         if not status.state.ended:
             return self._lost(account, chunk, "job_stuck")
-        profiles = self._ledger.outcomes.profiles(chunk.run_id, chunk.seq)
+        try:
+            profiles = self._ledger.outcomes.profiles(chunk.run_id, chunk.seq)
+        except Damaged:  # whoever claims it sees that too, and quarantines it
+            return self._lost(account, chunk, "payload_changed")
         matched = match_results(profiles, status)
         if matched.unmatched:
             return self._lost(account, chunk, "results_unmatched", matched.outcomes)
