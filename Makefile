@@ -7,10 +7,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SEEDS ?= 10000
+FROM ?= 0
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit check lint format types imports mutants bench-limiter bench-delivery clean
+.PHONY: help setup demo up test unit check lint format types imports mutants simulate bench-limiter bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -39,6 +41,9 @@ unit: setup  ## the unit tests only: seconds, no network
 
 mutants: setup  ## break each promise on purpose: a test must notice (5 minutes; MUTANTS_ARGS='--list')
 	@$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
+
+simulate: setup  ## many workers in virtual time under seeded faults (15 minutes; SEEDS=10000 FROM=0)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
 check: lint types imports  ## ruff, mypy and the import contracts
 

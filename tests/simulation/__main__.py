@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _play_one(seed: int, *, trace: bool) -> int:
     try:
         play(seed, print if trace else None)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         if not isinstance(error, AssertionError):
             traceback.print_exc()
         print(told(seed, error))

@@ -89,7 +89,7 @@ class Dice:
             for name, most in FAULTS.items()
         }
         if self.haunted:
-            self.rates.update({name: 0.0 for name in ("crash before", "crash after", "freeze")})
+            self.rates.update(dict.fromkeys(("crash before", "crash after", "freeze"), 0.0))
             self.rates[self.rng.choice(("5xx after", "no JSON", "results null"))] = 0.97
 
     def happens(self, fault: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 MOST_EVENTS = 60_000
 """A run with more is in a busy loop."""
@@ -26,7 +26,7 @@ class Stuck(AssertionError):
 class _Runner:
     """A thread that runs one fiber after the other."""
 
-    idle: list[_Runner] = []
+    idle: ClassVar[list[_Runner]] = []
 
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)

@@ -10,10 +10,18 @@ import tempfile
 from pathlib import Path
 from typing import ClassVar
 
+import postgres
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import select
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import create_engine, select
 from world import LIMITS, TARGET, Clock, profiles
 
 from worker.errors import Superseded
@@ -175,9 +183,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose(self, data):
         due = data.draw(st.sampled_from(self.dues))
-        self.try_with(
-            due, lambda d: self.ledger.polling.lost(d, 20.0, "job_lost", message=True)
-        )
+        self.try_with(due, lambda d: self.ledger.polling.lost(d, 20.0, "job_lost", message=True))
 
     # --- what time, sweepers and people do --------------------------------------------------------
 
@@ -259,11 +265,31 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.ledger.polling.jobs_in_flight(TARGET.account) <= self.jobs
 
 
-TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+HISTORIES = settings(
+    max_examples=30,
+    stateful_step_count=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+def test_random_histories_keep_every_promise(backend, request):
+    if backend == "sqlite":
+        run_state_machine_as_test(LedgerMachine, settings=HISTORIES)
+        return
+    url = request.getfixturevalue("postgres_url")
+    cleaner = create_engine(url, pool_pre_ping=True)
+
+    class OnPostgres(LedgerMachine):
+        def open(self, clock):
+            with cleaner.begin() as connection:
+                postgres.empty(connection)
+            return open_ledger(url, Times(), clock)
+
+    try:
+        run_state_machine_as_test(OnPostgres, settings=HISTORIES)
+    finally:
+        with cleaner.begin() as connection:
+            postgres.empty(connection)
+        cleaner.dispose()

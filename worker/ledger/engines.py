@@ -66,7 +66,7 @@ def is_sqlite(engine: Engine) -> bool:
 def _parsed(url: str) -> URL:
     try:
         return make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: the port, which may be part of a password
         # The URL may hold a password: it is not repeated.
         raise UsageError(
             "DESKFEED_LEDGER_URL is not a SQLAlchemy URL such as sqlite:///ledger.db or "

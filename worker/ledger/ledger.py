@@ -83,9 +83,7 @@ def open_ledger(
     return ledger_on(database, times, keep_failed)
 
 
-def ledger_on(
-    database: Database, times: Times, keep_failed: float = KEEP_FAILED_SECONDS
-) -> Ledger:
+def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED_SECONDS) -> Ledger:
     """Return the ledger on a database that is open and up to date."""
     hash_key = _hash_key(database)
     runs = Runs(database, times)
