@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit check lint format types imports bench-limiter bench-delivery clean
+.PHONY: help setup demo up test unit check lint format types imports mutants bench-limiter bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -35,6 +36,9 @@ test: setup  ## all tests: unit, integration, acceptance (a real Redis-compatibl
 
 unit: setup  ## the unit tests only: seconds, no network
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+mutants: setup  ## break each promise on purpose: a test must notice (5 minutes; MUTANTS_ARGS='--list')
+	@$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
 check: lint types imports  ## ruff, mypy and the import contracts
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 
-from orchestrations import runs
+from orchestrations import runs, upkeep
 from orchestrations.loader import load_catalog
 from worker.app import PLAN_TASK, app, parts, send_all, stopping
 from worker.hints import Plan
@@ -99,8 +100,16 @@ def finish(*args: Any, **kwargs: Any) -> str:
 
 @app.task(name="orchestrations.tick")
 def tick() -> str:
-    """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does."""
+    """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does.
+
+    Once a day it also removes from the ledger what is old enough.
+    """
     note_beat(parts().ledger.recovery)
     hints = parts().sweeper.sweep()
     send_all(hints)
+    kept = settings().retention
+    ages = upkeep.ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs)
+    pruned = upkeep.prune_daily(parts().ledger, ages)
+    if pruned is not None and pruned.anything:
+        log.info("pruned", **asdict(pruned))
     return f"{len(hints)} found"

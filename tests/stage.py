@@ -111,7 +111,7 @@ class Stage:
         assert self.sandbox.url in text
         file.write_text(text)
 
-    def start_worker(self, **environment: str) -> subprocess.Popen:
+    def start_worker(self, *options: str, **environment: str) -> subprocess.Popen:
         """Start a worker as an operator does, and wait until it is heard of in the ledger."""
         number = len(self.workers)
         with self.ledger() as ledger:
@@ -119,7 +119,7 @@ class Stage:
         log = (self.folder / f"worker{number}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", "INFO",
-             "--hostname", f"worker{number}@%h"],
+             "--hostname", f"worker{number}@%h", *options],
             cwd=ROOT, env={**self.environment, **environment}, stdout=log,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip

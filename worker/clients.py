@@ -21,7 +21,7 @@ from worker.settings import Settings
 from worker.times import Times
 from worker.zendesk.auth import BasicToken
 from worker.zendesk.client import ZendeskClient
-from worker.zendesk.replies import JobAccepted, JobStatuses
+from worker.zendesk.replies import JobAccepted, JobStatuses, UserRecord
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +105,10 @@ class KeptClient:
     def job_statuses(self, job_ids: Sequence[str]) -> JobStatuses:
         """Ask for jobs; raises what `ZendeskClient` raises, and `Renewed`."""
         return self._heeding(lambda: self._client.job_statuses(job_ids))
+
+    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+        """Ask for users; raises what `ZendeskClient` raises, and `Renewed`."""
+        return self._heeding(lambda: self._client.users_show_many(external_ids))
 
     def _heeding(self, ask: Callable[[], _T]) -> _T:
         try:

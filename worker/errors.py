@@ -66,9 +66,28 @@ EXPLANATIONS: dict[str, Explanation] = {
     "wrong_state": Explanation(
         "The run is not in a state for this", "See how it stands: deskfeed show RUN"
     ),
+    "rows_gone": Explanation(
+        "The rows to retry are no longer kept",
+        "Run the orchestration again: deskfeed run ORCHESTRATION",
+    ),
+    "nothing_to_retry": Explanation(
+        "The run has no row that can be sent again",
+        "See what became of its rows: deskfeed show RUN",
+    ),
+    "not_verified": Explanation(
+        "Nothing could be compared with Zendesk",
+        "Run the orchestration again, then: deskfeed verify last",
+    ),
     "ledger_unavailable": Explanation(
-        "The ledger cannot be opened",
-        "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must exist and be writable.",
+        "The ledger cannot be used",
+        "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must be writable and its "
+        "disk not full, PostgreSQL must run. Nothing is lost: workers go on once it answers.",
+    ),
+    "ledger_on_another_host": Explanation(
+        "The ledger is in use on another host",
+        "A SQLite file serves one host: two would damage it. For several hosts set "
+        "DESKFEED_LEDGER_URL=postgresql+psycopg://USER@HOST/NAME. To move it to this host: stop "
+        "everything on the other one, wait ten seconds, try again (docs/deploy.md).",
     ),
     "broker_unavailable": Explanation(
         "Redis does not answer",
@@ -162,6 +181,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Zendesk answers in a way nobody expects",
         "See the message and status.zendesk.com; once it is mended, resume the run.",
     ),
+    "chunks_refused": Explanation(
+        "Zendesk refuses whole chunks, one after the other",
+        "What Zendesk says is about all rows, not about one: see the message, correct the query or "
+        "the account's settings, then: deskfeed resume RUN (or stop it, and run the corrected "
+        "query).",
+    ),
     "wrong_host": Explanation(
         "A request would have gone to another host",
         "Nothing was sent. Correct `subdomain:` or `base_url:` in the destination's file.",
@@ -208,19 +233,33 @@ EXPLANATIONS: dict[str, Explanation] = {
     "duplicate": Explanation(
         "A later row of the result has the same key", "Nothing to do: the last row was sent."
     ),
+    "newer_run": Explanation(
+        "A later run has taken care of this person",
+        "Nothing to do: older values are not sent over newer ones.",
+    ),
     "rejected_by_zendesk": Explanation(
         "Zendesk refused the row", "Correct what Zendesk names, then start the run again."
     ),
     "unconfirmed": Explanation(
         "The row was sent, and Zendesk never said what became of it",
-        "Start the run again: sending the same row twice is harmless.",
+        "Send it again, twice is harmless: deskfeed retry RUN",
+    ),
+    "row_conflict": Explanation(
+        "Zendesk was busy with the same person",
+        "Another job held the row, twice if the run was not stopped before. Start the run again "
+        "once nothing else writes to the account.",
     ),
     "cancelled": Explanation(
-        "The run was stopped before this row was sent", "Start the run again to send it."
+        "The run was stopped before this row was sent", "Send it: deskfeed retry RUN"
     ),
     "quarantined": Explanation(
         "Workers died on this chunk again and again",
         "Look at the workers' logs; the chunk's rows were not delivered.",
+    ),
+    "payload_changed": Explanation(
+        "Rows in the ledger are not those that were planned",
+        "The ledger's file was damaged or edited, or a backup was restored. Nothing of it is sent: "
+        "stop the run (deskfeed stop RUN), check the disk, and start it again.",
     ),
 }
 
@@ -299,9 +338,19 @@ class NotSent(DeliveryError):
 
 
 class Refused(DeliveryError):
-    """Zendesk refused the request as a whole and surely did nothing with it."""
+    """Zendesk refused the request as a whole and surely did nothing with it.
+
+    Args:
+        message: for the log.
+        reason: a word for what Zendesk said (`http_422`), the same whenever it says the same; None
+            when the refusal is our own.
+    """
 
     default_code = "chunk_refused"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 Throttle = Literal["account", "chunk", "jobs"]

@@ -7,9 +7,18 @@ a whole at start-up and scaled as a whole by tests.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 
 from worker.errors import UsageError
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def time_span(text: str) -> float | None:
+    """Return the seconds of a time span such as 30m, 2h or 1d; None if it is none."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text, re.ASCII)
+    return None if match is None else int(match[1]) * UNITS[match[2]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import fakeredis
 import pytest
-from world import TARGET, warm
+from scripted import Zendesk, forget
+from world import TARGET
 
 from worker.delivery import Context, Delivery
 from worker.errors import (
     Ambiguous,
     DestinationError,
+    LedgerError,
     LimiterUnavailable,
     NotSent,
     Refused,
@@ -22,96 +23,7 @@ from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState, RunState
 from worker.limiter import Budget, Limiter
 from worker.profile import OutcomeKind
-from worker.zendesk.replies import JobAccepted, JobState, JobStatus, JobStatuses, ResultItem
-
-
-@dataclass
-class Zendesk:
-    """A scripted Zendesk: pops the next answer, else accepts and completes everything."""
-
-    answers: list = field(default_factory=list)
-    statuses: list = field(default_factory=list)
-    posts: list = field(default_factory=list)
-    looks: list = field(default_factory=list)
-    jobs: dict = field(default_factory=dict)
-
-    def create_or_update_many(self, profiles):
-        self.posts.append([p.row for p in profiles])
-        if self.answers:
-            answer = self.answers.pop(0)
-            if answer is not None:
-                raise answer
-        job_id = f"V3-{len(self.posts)}"
-        self.jobs[job_id] = tuple(
-            ResultItem(
-                id=p.row, external_id=p.external_id, email=p.email, status="Created", failed=False
-            )
-            for p in profiles
-        )
-        return JobAccepted(job_id)
-
-    def job_statuses(self, job_ids):
-        self.looks.append(list(job_ids))
-        if self.statuses:
-            answer = self.statuses.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-            return JobStatuses(answer)
-        return JobStatuses(
-            {
-                job_id: JobStatus(job_id, JobState.COMPLETED, results=self.jobs[job_id])
-                for job_id in job_ids
-                if job_id in self.jobs
-            }
-        )
-
-
-@pytest.fixture
-def zendesk():
-    return Zendesk()
-
-
-@pytest.fixture
-def redis():
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
-    warm(client)
-    return client
-
-
-def forget(redis):
-    """Nothing was sent lately: the next permit is to be had at once."""
-    redis.flushall()
-    warm(redis)
-
-
-@pytest.fixture
-def limiter(redis):
-    return Limiter(redis)
-
-
-@pytest.fixture
-def delivery(ledger, limiter, zendesk, times):
-    return Delivery(
-        Context(
-            ledger=ledger,
-            limiter=limiter,
-            clients=lambda _target: zendesk,
-            times=times,
-            owner="w",
-        )
-    )
-
-
-@pytest.fixture
-def ready(sending, delivery):
-    """Return a function that makes a run with chunks of these sizes, the first ones queued."""
-
-    def make(*sizes, **kwargs):
-        run = sending(*sizes, **kwargs)
-        delivery.admit(run.run_id)
-        return run
-
-    return make
+from worker.zendesk.replies import JobState, JobStatus, ResultItem
 
 
 def finish_all(delivery, ledger, clock, seconds=60.0):
@@ -326,11 +238,11 @@ def test_when_all_attempts_ended_unclear_the_rows_are_unconfirmed(
     ready(2)
     for _ in range(MOST_UNCLEAR):
         zendesk.answers = [Ambiguous("timed out")]
-        step = delivery.submit("df-1", 1)
+        delivery.submit("df-1", 1)
         forget(redis)
         clock.advance(20.0)
 
-    assert step == Done((Finish("df-1"),))
+    assert delivery.submit("df-1", 1) == Done((Finish("df-1"),))
     view = ledger.views.run("df-1")
     assert view.run.state == RunState.FINISHED_WITH_FAILURES
     assert (view.rows.unconfirmed, view.posts) == (2, MOST_UNCLEAR)
@@ -490,6 +402,7 @@ def test_results_that_match_nothing_are_never_a_success(
         finish_all(delivery, ledger, clock)
         forget(redis)
         clock.advance(60.0)
+    delivery.submit("df-1", 1)
 
     view = ledger.views.run("df-1")
     assert (view.rows.unconfirmed, view.rows.created, view.posts) == (2, 0, MOST_UNCLEAR)
@@ -649,3 +562,21 @@ def test_a_delivery_message_a_little_early_comes_again_when_it_is_due(ready, del
     ledger.chunks.wait(claim, 1.5, "users")
 
     assert delivery.submit("df-1", 1) == Wait(1.5, "not_due")
+
+
+def test_a_job_is_not_lost_because_the_ledger_is_away_when_its_id_is_to_be_written(
+    ready, delivery, zendesk, ledger, monkeypatch
+):
+    ready(1)
+    accepted, refusals = ledger.chunks.accepted, [LedgerError("the disk is full")] * 3
+
+    def write(*words):
+        if refusals:
+            raise refusals.pop()
+        return accepted(*words)
+
+    monkeypatch.setattr(ledger.chunks, "accepted", write)
+    assert delivery.submit("df-1", 1).hints[0] == Poll("df-1", 1, pytest.approx(10.0, abs=10.0))
+
+    assert zendesk.posts == [[1]]
+    assert ledger.views.run("df-1").chunks == {ChunkState.POLLING: 1}

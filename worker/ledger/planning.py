@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, insert
 
+from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.outcomes import KEEP_FAILED_SECONDS
@@ -23,11 +24,15 @@ class Planning:
     Args:
         database: where the ledger lies.
         table: the runs, for the planner's lease.
+        keep_failed: how long the identities of refused rows are kept, in seconds.
     """
 
-    def __init__(self, database: Database, table: Runs) -> None:
+    def __init__(
+        self, database: Database, table: Runs, keep_failed: float = KEEP_FAILED_SECONDS
+    ) -> None:
         self._db = database
         self._runs = table
+        self._keep_failed = keep_failed
 
     def clear(self, run: Run) -> None:
         """Remove what an earlier planner of this run left behind; none of it was ever sent."""
@@ -62,7 +67,7 @@ class Planning:
                 ],
             )
             kept = [Profile(row.row, _identity(row)) for row in rejected]
-            expires_at = self._db.now(connection) + KEEP_FAILED_SECONDS
+            expires_at = self._db.now(connection) + self._keep_failed
             store_profiles(connection, run.run_id, -batch, kept, expires_at)
 
     def add_chunks(self, run: Run, first_seq: int, group: Sequence[Sequence[Profile]]) -> None:
@@ -82,6 +87,7 @@ class Planning:
                         account=run.target.account,
                         state=ChunkState.PLANNED,
                         rows=len(profiles),
+                        digest=spool.payload_digest(profiles),
                     )
                 )
                 store_profiles(connection, run.run_id, seq, profiles)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from worker.ledger.states import ChunkState, RunState
-from worker.profile import Profile
+from worker.profile import Outcome, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What `start` asks the ledger to record."""
+    """What `start` asks the ledger to record.
+
+    Attributes:
+        parent_run: the run whose rows this one retries; None if it has a query.
+    """
 
     run_id: str
     orchestration: str
@@ -126,6 +130,7 @@ class NewRun:
     limits: Limits
     options: Mapping[str, Any]
     principal: str
+    parent_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,11 @@ class Claim:
         spent: attempts that ended unclear; too many end in `unconfirmed`.
         share: the run's weight among the runs that send to the account.
         more: whether chunks of the run still wait to be let into its window.
+        intact: whether the profiles are those that were spooled. If not there are none here, and
+            nothing may be sent.
+        first_submitted_at: ledger time before the first POST; None before.
+        read_backs: read-backs that failed.
+        known: what a job said of some rows when the attempts were spent.
     """
 
     run_id: str
@@ -181,6 +191,10 @@ class Claim:
     profiles: tuple[Profile, ...]
     share: float = 1.0
     more: bool = False
+    intact: bool = True
+    first_submitted_at: float | None = None
+    read_backs: int = 0
+    known: tuple[Outcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +246,8 @@ class RunView:
         waits: what the waiting chunks wait for, with how many wait for it.
         posts: POSTs that may have left.
         reasons: (outcome kind, code) -> rows.
+        retries: the runs that retry rows of this one, oldest first.
+        rows_pruned: whether the single rows are gone, and only their sums are left.
     """
 
     run: Run
@@ -240,6 +256,8 @@ class RunView:
     waits: Mapping[str, int]
     posts: int
     reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    retries: tuple[str, ...] = ()
+    rows_pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
