@@ -172,7 +172,7 @@ class Submitter:
         accepted = persist(  # as long as the claim is ours; without the job's id it is sent again
             lambda: self._chunks.accepted(claim, job.job_id, likely, stamp),
             self._in.times.lease,
-            self._in.sleep,
+            self._in.pause or self._in.sleep,
         )
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
         self._permits.answered(ticket, job.rate)
