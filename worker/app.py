@@ -49,7 +49,11 @@ KEY_PREFIX = "deskfeed:"
 
 def make_app(config: Settings, times: Times) -> Celery:
     """Return the Celery app for these settings."""
-    app = Celery("deskfeed", include=["worker.tasks", "orchestrations.tasks"])
+    app: Celery = Celery(
+        "deskfeed",
+        include=["worker.tasks", "orchestrations.tasks"],
+        task_cls="worker.broker:CarefulTask",
+    )
     app.conf.update(
         broker_url=config.redis_url.get_secret_value() if config.redis_url else None,
         # No result is ever asked for: what became of a chunk is in the ledger. Without results
