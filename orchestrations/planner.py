@@ -29,6 +29,7 @@ from worker.errors import (
     Superseded,
     Throttled,
 )
+from worker.failpoints import reach
 from worker.ledger.records import Run
 from worker.settings import settings
 from worker.zendesk.replies import RateHeaders
@@ -55,6 +56,7 @@ def main() -> int:
     run = mine.ledger.runs.claim_plan(run_id)
     if run is None:
         return 0  # somebody else plans it, or it is planned
+    reach("plan.claimed")
     threading.Thread(target=_stay_alive, args=(mine, run), daemon=True).start()
     try:
         _plan_or_say_why(mine, run)
@@ -104,6 +106,7 @@ def _plan(mine: Parts, run: Run) -> None:
     )
     try:
         planner.plan(run)
+        reach("plan.complete")
     except DeskfeedError as error:
         asking.failed(error)
         raise

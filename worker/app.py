@@ -23,6 +23,7 @@ from kombu.exceptions import OperationalError
 from worker import broker, logs, metrics
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, DestinationError, UsageError
+from worker.failpoints import reach
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger, open_ledger
 from worker.ledger.records import Target
@@ -222,6 +223,7 @@ def enqueue(hint: Hint) -> None:
             _send("orchestrations.plan", f"{run_id}.plan", 0.0, run_id)
         case Finish(run_id):
             _send("orchestrations.finish", f"{run_id}.finish", 0.0, run_id)
+            reach("finish.sent")
 
 
 def send_all(hints: Iterable[Hint]) -> None:

@@ -1,11 +1,11 @@
 """Failpoints: named steps of the journey at which a test lets something go wrong. Off by default.
 
-`reach("post.before")` costs one test of a variable unless `DESKFEED_FAILPOINTS` is set, which nobody
-but tests does. It names what happens where, and at which time it is reached by a process:
+`reach("post.before")` costs one test of a variable unless `DESKFEED_FAILPOINTS` is set, which only
+tests do. It names what happens where, and at which time it is reached by a process:
 
-    DESKFEED_FAILPOINTS=post.before=kill@2,commit.accepted=stop@1
+    DESKFEED_FAILPOINTS=post.before=kill@2,job.saved=stop@1
 
-`DESKFEED_FAILPOINTS_DIR` names a folder in which a failpoint leaves a file when it acts, holding the
+`DESKFEED_FAILPOINTS_DIR` names a folder in which a failpoint leaves a file when it acts, with the
 process id and the time; one whose file is there does not act again in any process. The environment
 is read once, at import: whoever reaches a failpoint reads no settings.
 """

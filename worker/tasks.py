@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from worker.app import MESSAGE_VERSION, app, parts, send_all
+from worker.failpoints import reach
 from worker.hints import Done, Failed, Step, Wait
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ def _answer(task: Any, step: Step) -> str:
     match step:
         case Done(hints):
             send_all(hints)
+            reach("ack.before")
             return "done"
         case Failed(code):
             return code

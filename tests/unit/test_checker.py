@@ -160,7 +160,7 @@ BROKEN = {
         "G2: row 2 is delivered, the sandbox has other values",
     ),
     "the ledger remembers other values": (
-        lambda h: replace(h, delivered={key: b"" for key in h.delivered}),
+        lambda h: replace(h, delivered=dict.fromkeys(h.delivered, b"")),
         "G2: row 1 is delivered, the ledger remembers other values",
     ),
     "a chunk ends twice": (

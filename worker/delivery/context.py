@@ -11,6 +11,7 @@ import structlog
 
 from worker.delivery.permits import Permits, Ticket
 from worker.errors import DeskfeedError, DestinationError
+from worker.failpoints import reach
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
 from worker.ledger.records import Account, Target
@@ -99,6 +100,7 @@ class Context:
         state = self.ledger.runs.close(run_id)
         if state is None:
             return ()
+        reach("run.closed")
         log.info("run_ended", run_id=run_id, state=state)
         return (Finish(run_id),)
 

@@ -32,6 +32,7 @@ from worker.errors import (
     Superseded,
     Throttled,
 )
+from worker.failpoints import reach
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, Claim
 from worker.ledger.recovery import MOST_UNCLEAR
@@ -65,6 +66,7 @@ class Submitter:
         claim = self._chunks.claim(run_id, seq, self._in.owner)
         if claim is None:
             return self._too_early(run_id, seq)
+        reach("chunk.claimed")
         try:
             return self._send(claim)
         except Superseded as error:
@@ -105,15 +107,18 @@ class Submitter:
             return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")
         if isinstance(booked, Denied):
             return self._give_back(claim, booked.retry_in_s, booked.why)
+        reach("permit.booked")
         self._in.sleep(max(0.0, booked.wait_s - COMMIT_LEAD_S))
         if not self._submitting(claim, booked):
             return self._give_back(claim, JOB_SLOT_RETRY_S, "job_slot")
+        reach("submitting.committed")
         # The run's next turn is worth knowing only if there is a chunk to take it.
         run_id = claim.run_id if claim.more else ""
         users = len(claim.profiles)
         ticket = self._permits.redeem(account, booked, users, run_id, claim.share)
         if ticket is None:
             return self._retreat(claim, RETRY_S, "permit_voided", sent=False)
+        reach("permit.confirmed")
         return self._post(claim, client, ticket)
 
     def _reserve(self, claim: Claim, account: Account) -> Booked | Denied:
@@ -139,13 +144,16 @@ class Submitter:
     def _post(self, claim: Claim, client: Client, ticket: Ticket) -> Step:
         account = ticket.account
         try:
+            reach("post.before")
             job = client.create_or_update_many(claim.profiles)
+            reach("post.after")
         except DeskfeedError as error:
             log.warning("chunk_not_accepted", **reason_of(error))
             self._permits.failed(ticket, error)
             return self._after(claim, account, error)
         likely = likely_seconds(account, len(claim.profiles))
         accepted = self._chunks.accepted(claim, job.job_id, likely, ticket.stamp_us / 1e6)
+        reach("job.saved")
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
         self._permits.answered(ticket, job.rate)
         hints: list[Hint] = list(self._in.admit(claim.run_id, ticket.next_in_s))

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from worker.errors import Superseded
+from worker.failpoints import reach
 from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
@@ -91,6 +92,7 @@ class Outcomes:
         self._keep(connection, run_id, seq, profiles, found)
         self._remember(connection, run_id, profiles, found)
         record(connection, self._db, f"chunk_{ends}", run_id, seq)
+        reach("outcome.before")
 
     def profiles(self, run_id: str, seq: int) -> tuple[Profile, ...]:
         """Return the profiles that a chunk holds."""
