@@ -283,12 +283,40 @@ def _values(h: History, row: int, user: Record, last: Mapping[str | None, str]) 
 # --- G5: nothing goes back ----------------------------------------------------------------------
 
 
-def _events(h: History) -> Iterator[str]:
-    ended, attempts, fences = set(), Counter(), Counter()
+def _told(h: History) -> Iterator[str]:
+    """Nothing is told of what has ended, and everything ends once."""
+    ended: set[int | str] = set()
+    for event in h.events:
+        kind, seq = event["kind"], event["seq"]
+        if "run" in ended and kind not in AFTER_THE_END:
+            yield f"G5: {kind} after the run had ended"
+        if seq in ended:
+            yield f"G5: {kind} after chunk {seq} had ended"
+        if kind in FINAL_EVENT or kind == "run_ended":
+            ended.add("run" if kind == "run_ended" else seq)
+    if ended - {"run"} != {seq for seq, c in h.chunks.items() if c["state"] in ENDED_CHUNK}:
+        yield "G5: the chunks that have ended are not those whose events say so"
+    if [e["kind"] for e in h.events].count("run_ended") != (h.run["state"] in ENDED_RUN):
+        yield "G5: the run did not end exactly once"
+
+
+def _rising(h: History) -> Iterator[str]:
+    """Attempts and fences of a chunk only rise."""
+    attempts: Counter[int] = Counter()
+    fences: Counter[int] = Counter()
     for event in h.events:
         kind, seq, data = event["kind"], event["seq"], event["data"]
-        if "run" in ended:
-            yield from () if kind in AFTER_THE_END else [f"G5: {kind} after the run had ended"]
+        if kind == "chunk_submitted":
+            if data["attempt"] <= attempts[seq]:
+                yield f"G5: attempt {data['attempt']} of chunk {seq} was accepted twice or late"
+            attempts[seq] = data["attempt"]
+        if "fence" in data:
+            if data["fence"] < fences[seq]:
+                yield f"G5: the fence of chunk {seq} fell to {data['fence']}"
+            fences[seq] = data["fence"]
+
+
+AFTER_THE_END else [f"G5: {kind} after the run had ended"]
         if kind == "run_ended":
             ended.add("run")
         if seq is None:
@@ -386,7 +414,7 @@ def _private(h: History) -> Iterator[str]:
 
 
 JUDGES = (
-    _ended, _rows, _sums, _posts, _people, _keyed, _delivered, _events, _seen,
+    _ended, _rows, _sums, _posts, _people, _keyed, _delivered, _told, _rising, _seen,
     _users_a_second, _requests_a_minute, _jobs, _private,
 )  # fmt: skip
 
