@@ -12,7 +12,6 @@ from typing import Any
 from orchestrations.loader import Catalog
 from orchestrations.spec import Destination, Orchestration
 from worker.errors import UsageError
-from worker.failpoints import reach
 from worker.hints import Plan
 from worker.ledger import Ledger
 from worker.ledger.records import Limits, NewRun, Run, Target
@@ -127,7 +126,6 @@ def limits_of(catalog: Catalog, account: str) -> Limits:
 
 def plan_hint(run: Run) -> Plan:
     """Return the message that sets a new run going."""
-    reach("run.created")
     return Plan(run.run_id)
 
 

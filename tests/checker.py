@@ -316,29 +316,6 @@ def _rising(h: History) -> Iterator[str]:
             fences[seq] = data["fence"]
 
 
-AFTER_THE_END else [f"G5: {kind} after the run had ended"]
-        if kind == "run_ended":
-            ended.add("run")
-        if seq is None:
-            continue
-        if seq in ended:
-            yield f"G5: {kind} after chunk {seq} had ended"
-        if kind in FINAL_EVENT:
-            ended.add(seq)
-        if kind == "chunk_submitted":
-            if data["attempt"] <= attempts[seq]:
-                yield f"G5: attempt {data['attempt']} of chunk {seq} was accepted twice or late"
-            attempts[seq] = data["attempt"]
-        if data.get("fence", fences[seq]) < fences[seq]:
-            yield f"G5: the fence of chunk {seq} fell to {data['fence']}"
-        fences[seq] = data.get("fence", fences[seq])
-    told = {seq for seq in ended if seq != "run"}
-    if told != {seq for seq, chunk in h.chunks.items() if chunk["state"] in ENDED_CHUNK}:
-        yield "G5: the chunks that have ended are not those whose events say so"
-    if [e["kind"] for e in h.events].count("run_ended") != (h.run["state"] in ENDED_RUN):
-        yield "G5: the run did not end exactly once"
-
-
 AFTER_THE_END: frozenset[str] = frozenset({"run_reported", "run_retried", "run_pruned", "alert"})
 """What may be told of a run that has ended."""
 

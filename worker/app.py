@@ -220,6 +220,7 @@ def enqueue(hint: Hint) -> None:
         case Poll(run_id, seq, seconds):
             _send("worker.poll_job", f"{run_id}.{seq:06d}.poll", seconds, run_id, seq)
         case Plan(run_id):
+            reach("run.created")
             _send("orchestrations.plan", f"{run_id}.plan", 0.0, run_id)
         case Finish(run_id):
             _send("orchestrations.finish", f"{run_id}.finish", 0.0, run_id)

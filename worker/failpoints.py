@@ -26,7 +26,7 @@ VARIABLE = "DESKFEED_FAILPOINTS"
 FOLDER_VARIABLE = "DESKFEED_FAILPOINTS_DIR"
 
 NAMES = (
-    "run.created",  # the run is in the ledger, its plan is not enqueued (runs.start)
+    "run.created",  # the run is in the ledger, its plan is not enqueued (app.enqueue)
     "plan.claimed",  # a planner holds the run (planner)
     "plan.spooling",  # one batch of chunks is in the ledger, others are not (Planner._spool)
     "plan.complete",  # all is spooled, no chunk is let out (planner)
