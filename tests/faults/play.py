@@ -52,9 +52,16 @@ def duplicates(history: History) -> int:
     return sum(max(0, len(posts) - 1) for posts in history.posts_by_chunk.values())
 
 
-def late(told: Told, fault: Fault, scene: Scene) -> str | None:
-    """Return the complaint about a recovery that took too long, or None."""
-    bound = scene.times.lease + scene.times.sweep + SLACK_S
+def late(told: Told, fault: Fault, scene: Scene, bound: float | None = None) -> str | None:
+    """Return the complaint about a recovery that took too long, or None.
+
+    Args:
+        told: what came of the fault.
+        fault: the fault.
+        scene: its times.
+        bound: in seconds; None: a lease, a sweep and a little.
+    """
+    bound = bound or scene.times.lease + scene.times.sweep + SLACK_S
     if not fault.recovers or told.recovery_s is None or told.recovery_s <= bound:
         return None
     return f"recovery took {told.recovery_s:.1f} s, more than {bound:.1f} s"

@@ -99,7 +99,9 @@ class Scene:
         self.stage.roads.redis.calm()
         self.stage.roads.zendesk.calm()
         people = "".join(f"C-{n:05d},Person {n},p{n:05d}@example.com\n" for n in range(1, rows + 1))
-        self.stage.use_catalog(rows=f"id,name,mail\n{people}", limits=LIMITS.format(users_per_second))
+        self.stage.use_catalog(
+            rows=f"id,name,mail\n{people}", limits=LIMITS.format(users_per_second)
+        )
         self.rows, self.injected, self.fault_at, self.victim = rows, 0, 0.0, None
         self._played += 1
         self.points = self.stage.folder / f"points{self._played}"
