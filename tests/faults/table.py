@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Lock
 
 from faults.matrix import DEFAULT_TIMES, FAULTS, Fault
 from faults.play import Told, late, play
@@ -27,6 +28,8 @@ COLUMNS = (
     "| fault | times injected | duplicates | recovery (s) | verdict |\n|---|---|---|---|---|\n"
 )
 DEFAULT_BOUND_S = 60.0
+
+_one_at_a_time = Lock()  # alembic, which makes the ledger's tables, knows one thread only
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,9 @@ def _lane(programme: Programme, todo: SimpleQueue[Fault], told: dict[str, Told])
 
 def _new_scene(stack: ExitStack, programme: Programme) -> Scene:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deskfeed-faults-")))
-    return stack.enter_context(
-        make_scene(folder, time_scale=programme.time_scale, pace=programme.pace)
-    )
+    made = make_scene(folder, time_scale=programme.time_scale, pace=programme.pace)
+    with _one_at_a_time:
+        return stack.enter_context(made)
 
 
 def _play(programme: Programme, scene: Scene, fault: Fault) -> Told:
