@@ -348,7 +348,6 @@ CHILDREN = [
 ]
 
 FAULTS = [
-    STUCK,
     *_processes(),
     *CHILDREN,
     Fault(
@@ -361,6 +360,7 @@ FAULTS = [
     *_broker(),
     *_network(),
     *_zendesk(),
+    STUCK,
 ]
 
 

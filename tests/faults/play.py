@@ -40,9 +40,9 @@ def play(scene: Scene, fault: Fault) -> Told:
     code = scene.dismiss_victim()
     scene.wake()
     scene.watch.end()
-    with scene.stage.ledger() as ledger:
-        history = read(ledger, scene.run_id, scene.stage.sandbox, tuple(scene.watch.samples))
-    seconds = recovery(scene.watch.samples, scene.fault_at)
+    samples = tuple(scene.watch.samples)
+    history = read(scene.ledger, scene.run_id, scene.stage.sandbox, samples)
+    seconds = recovery(samples, scene.fault_at)
     found = [*check(history), *_outcomes(history, fault), *_departure(scene, code)]
     return Told(fault.name, scene.injected, duplicates(history), seconds, tuple(found))
 

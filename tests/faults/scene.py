@@ -21,6 +21,7 @@ from sqlalchemy import text
 from stage import ROOT, Stage, make_stage, until
 
 from worker.failpoints import FOLDER_VARIABLE, VARIABLE, reached
+from worker.ledger import Ledger
 from worker.times import Times
 
 LIMITS = "{{users_per_second: {}, requests_per_minute: 3000, jobs_in_flight: 20}}"
@@ -32,9 +33,9 @@ LOOK_S = 0.04
 class Watch:
     """Looks at the chunks of a run again and again, as anybody may who can read the ledger."""
 
-    def __init__(self, stage: Stage, run_id: str) -> None:
+    def __init__(self, ledger: Ledger, run_id: str) -> None:
         self.samples: list[Sample] = []
-        self._stage, self._run_id = stage, run_id
+        self._ledger, self._run_id = ledger, run_id
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True)
         self._thread.start()
@@ -44,14 +45,13 @@ class Watch:
         self._thread.join()
 
     def _look_on(self) -> None:
-        with self._stage.ledger() as ledger:
-            while not self._over.wait(LOOK_S):
-                self._look(ledger)
+        while not self._over.wait(LOOK_S):
+            self._look()
 
-    def _look(self, ledger) -> None:
+    def _look(self) -> None:
         chunks = "SELECT seq, state, fence, looks, not_before, owner FROM chunks WHERE run_id = :r"
         run = "SELECT 0, state, plan_fence, 0, NULL, NULL FROM runs WHERE run_id = :r"
-        with ledger.database.read() as connection:
+        with self._ledger.database.read() as connection:
             rows = connection.execute(text(f"{chunks} UNION ALL {run}"), {"r": self._run_id})
             now = time.time()
             self.samples.extend(Sample(now, *row) for row in rows)
@@ -69,6 +69,7 @@ class Scene:
     """
 
     stage: Stage
+    ledger: Ledger
     times: Times
     run_id: str = ""
     fault_at: float = 0.0
@@ -148,9 +149,8 @@ class Scene:
         return command
 
     def watch_run(self, run_id: str | None = None) -> None:
-        with self.stage.ledger() as ledger:
-            self.run_id = run_id or ledger.runs.newest(1)[0].run_id
-        self.watch = Watch(self.stage, self.run_id)
+        self.run_id = run_id or self.ledger.runs.newest(1)[0].run_id
+        self.watch = Watch(self.ledger, self.run_id)
 
     # --- while ----------------------------------------------------------------------------------
 
@@ -173,9 +173,8 @@ class Scene:
         )
 
     def state(self) -> str:
-        with self.stage.ledger() as ledger:
-            run = ledger.runs.get(self.run_id)
-            return str(run.state) if run else "none"
+        run = self.ledger.runs.get(self.run_id)
+        return str(run.state) if run else "none"
 
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(self.stage.redis.url)
@@ -221,12 +220,18 @@ class Scene:
 def make_scene(folder: Path, *, time_scale: float = 0.1, pace: float = 0.005) -> Iterator[Scene]:
     """Set a scene in a folder that is there."""
     with make_stage(folder, seconds_per_user=pace, time_scale=time_scale, roads=True) as stage:
-        scene = Scene(stage, Times().scaled(time_scale))
-        try:
-            yield scene
-        finally:
-            if scene.watch is not None:
-                scene.watch.end()
+        (folder / "state").mkdir(exist_ok=True)
+        with stage.ledger() as ledger:
+            yield from _set(stage, ledger, Times().scaled(time_scale))
+
+
+def _set(stage: Stage, ledger: Ledger, times: Times) -> Iterator[Scene]:
+    scene = Scene(stage, ledger, times)
+    try:
+        yield scene
+    finally:
+        if scene.watch is not None:
+            scene.watch.end()
 
 
 def go_on(pid: int) -> None:
@@ -243,10 +248,9 @@ def recovery(samples: Sequence[Sample], fault_at: float) -> float | None:
     A chunk has gone on when a worker claims it, looks at its job, or takes it a step further.
     Settling is not counted. None: nothing was under way, or nothing was seen of it.
     """
-    first = min((s.at for s in samples), default=0.0)
-    before = {s.seq: s for s in samples if s.at <= max(fault_at, first)}
+    before = {s.seq: s for s in reversed(samples) if s.at >= fault_at}
     waits = [
-        _seconds(one, [s for s in samples if s.seq == one.seq and s.at > fault_at], fault_at)
+        _seconds(one, [s for s in samples if s.seq == one.seq and s.at > one.at], fault_at)
         for one in _under_way(before)
     ]
     return max((wait for wait in waits if wait is not None), default=None)
