@@ -6,8 +6,11 @@ A scheduler starts a run with
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import structlog
@@ -19,6 +22,10 @@ from worker.settings import settings
 from worker.tasks import understood
 
 log = structlog.get_logger(__name__)
+
+_planners: dict[str, float] = {}
+"""When this process last started a planner of a run that is not planned yet."""
+_planners_lock = threading.Lock()
 
 
 @app.task(name="orchestrations.start", bind=True)
@@ -46,6 +53,29 @@ def plan(*, v: int, run_id: str) -> str:
     """Plan a run in a process of its own, then let its first chunks out."""
     if not understood(v):
         return "unknown version"
+    if not _first_planner(run_id):
+        return "planned here already"
+    try:
+        return _plan(run_id)
+    finally:
+        _planners.pop(run_id, None)
+
+
+def _first_planner(run_id: str) -> bool:
+    """Whether this worker started no planner of the run within a lease.
+
+    On a machine so busy that a planner starts slowly the sweeper takes its message for lost and
+    sends another. Each would start a process, and the machine would be busier still.
+    """
+    now = time.monotonic()
+    with _planners_lock:
+        first = now - _planners.get(run_id, -math.inf) > parts().times.lease
+        if first:
+            _planners[run_id] = now
+        return first
+
+
+def _plan(run_id: str) -> str:
     command = [sys.executable, "-m", "orchestrations.planner", run_id]
     # The pipe is never written to: its end tells the child that this process is gone.
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:  # noqa: S603 - our own module

@@ -127,6 +127,8 @@ class Chaos:
             await asyncio.gather(
                 self._pump(reader, back, to_client=False), self._pump(there, writer, to_client=True)
             )
+        except asyncio.CancelledError:  # the proxy closes; nobody waits for this task
+            _abort(writer)
         finally:
             self._open -= {writer, back}
             writer.close()

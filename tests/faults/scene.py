@@ -212,7 +212,7 @@ class Scene:
         for number in range(len(self.stage.workers)):
             path = self.stage.folder / f"worker{number}.log"
             if path.exists():
-                words.append(f"worker{number}: ...{path.read_text(errors='replace')[-1500:]}")
+                words.append(f"worker{number}: ...{path.read_text(errors='replace')[-2500:]}")
         return "\n".join([words[0], words[-1]] if len(words) > 1 else words)
 
 
@@ -269,8 +269,8 @@ def _under_way(before: dict[int, Sample]) -> list[Sample]:
 def _seconds(before: Sample, after: list[Sample], fault_at: float) -> float | None:
     settling = 0.0
     for earlier, sample in zip([before, *after], after, strict=False):
-        if sample.state == "ambiguous" and sample.at < (sample.not_before or 0):
-            settling += sample.at - max(earlier.at, fault_at)
+        if earlier.state == "ambiguous":
+            settling += max(0.0, min(sample.at, earlier.not_before or 0.0) - earlier.at)
         if _went_on(before, sample):
             return max(0.0, sample.at - fault_at - settling)
     return None
