@@ -74,9 +74,12 @@ def freeze(scene: Scene, pid: int) -> None:
 
 
 def pool_child(scene: Scene, *, name: str) -> None:
-    """The system kills a child of a prefork pool, as it does when memory is short."""
+    """The system kills a child of a prefork pool, as it does when memory is short.
+
+    Celery takes `--pool prefork` for its own default, which ours (threads) overrides.
+    """
     scene.rest()
-    scene.start_victim(f"{name}=kill@1", "--pool", "prefork", "--concurrency", "3")
+    scene.start_victim(f"{name}=kill@1", "--pool", "processes", "--concurrency", "3")
     scene.start_run()
     scene.until_reached(name)
 
@@ -85,7 +88,7 @@ def poison(scene: Scene) -> None:
     """Each child that claims a chunk dies, again and again."""
     scene.rest()
     scene.start_victim(
-        "chunk.claimed=kill@1", "--pool", "prefork", "--concurrency", "2", once=False
+        "chunk.claimed=kill@1", "--pool", "processes", "--concurrency", "2", once=False
     )
     scene.start_run()
     scene.befell(times=10)
