@@ -383,11 +383,8 @@ DEFAULT_TIMES = [
 
 FAST = [
     named("SIGKILL at post.after"),
-    named("SIGTERM at post.before"),
     named("SIGSTOP, later SIGCONT at submitting.committed"),
     named("FLUSHALL, seed 1"),
-    named("messages of chunks dropped"),
     named("POST applied, then closed"),
-    named("results short by three"),
 ]
 """Those of `make test`."""

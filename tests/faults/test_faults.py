@@ -7,7 +7,11 @@ from faults.matrix import FAST
 from faults.play import play
 from faults.scene import make_scene
 
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = [
+    pytest.mark.xdist_group("faults"),
+    pytest.mark.slow,
+    pytest.mark.timeout(300),  # a busy machine is not a defect
+]
 
 
 @pytest.fixture(scope="module")
