@@ -143,13 +143,18 @@ def load_catalog(folder: Path) -> Catalog:
     Raises:
         CatalogError: the folder is not there; or, as `InvalidCatalog`, files in it are wrong.
     """
-    if not folder.is_dir():
-        raise CatalogError(f"there is no catalog folder {str(folder)!r}")
-    shelves = (
-        _Shelf(folder, "", Orchestration),
-        _Shelf(folder, "destinations", Destination),
-        _Shelf(folder, "sources", Source),
-    )
+    try:
+        if not folder.is_dir():
+            raise CatalogError(f"there is no catalog folder {str(folder)!r}")
+        shelves = (
+            _Shelf(folder, "", Orchestration),
+            _Shelf(folder, "destinations", Destination),
+            _Shelf(folder, "sources", Source),
+        )
+    except OSError as error:
+        raise CatalogError(
+            f"the catalog folder {str(folder)!r} cannot be read: {error.strerror}"
+        ) from None
     orchestrations, destinations, sources = shelves
     problems = [problem for shelf in shelves for problem in shelf.problems]
     problems += _unknown_references(orchestrations, "destination", destinations.names)

@@ -96,6 +96,7 @@ class Chaos:
         self._changed.set()
         self._changed = asyncio.Event()
         if weather.refuse and self._server is not None:
+            await _rounds()  # asyncio leaks a connection whose server closes while it is accepted
             self._server.close()
             self._server = None
         if not weather.refuse and self._server is None:
@@ -108,12 +109,15 @@ class Chaos:
         return count
 
     async def _close(self) -> None:
+        """End every task by ending its connection: asyncio leaks those of tasks cancelled early."""
         await self._change(Weather(refuse=True))
-        await self._reset()
+        self._weather = CALM  # whatever hung goes on, and meets its end
+        self._changed.set()
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        while others:
+            await self._reset()
+            _, others = await asyncio.wait(others, timeout=0.05)
+        await _rounds()  # what was aborted closes its socket in the loop's next ones
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -127,8 +131,6 @@ class Chaos:
             await asyncio.gather(
                 self._pump(reader, back, to_client=False), self._pump(there, writer, to_client=True)
             )
-        except asyncio.CancelledError:  # the proxy closes; nobody waits for this task
-            _abort(writer)
         finally:
             self._open -= {writer, back}
             writer.close()
@@ -166,6 +168,11 @@ class Chaos:
             await writer.drain()
             if size < len(data):
                 await asyncio.sleep(0)
+
+
+async def _rounds() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:

@@ -84,7 +84,7 @@ class Model:
             self.entries = {p: replace(e, sent=True) for p, e in self.entries.items()}
             self.gate.close(now + self.users_window + 1, "cold")
             self.gate.unknown_until = now + self.requests_window + 1
-            self.gate.cap_at = self.gate.cap_until = 0
+            self.gate.cap_at, self.gate.cap_until = now, 0
         self.void([p for p, e in self.bookings().items() if e.slot < now - self.users_window])
 
     def budgets(self, now, budget):

@@ -13,16 +13,17 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from worker import broker, logs, metrics
+from worker import broker, exposition, logs, metrics
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, DestinationError, UsageError
+from worker.exposition import FOLDER_VARIABLE, Page, Shared
 from worker.failpoints import reach
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger, open_ledger
@@ -65,7 +66,8 @@ def make_app(config: Settings, times: Times) -> Celery:
         # True loses the running task when Redis goes away: it is revoked and acknowledged.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # Delivering waits for Zendesk, not for a processor: threads do the same work as processes
-        # at a fraction of the memory.
+        # at a fraction of the memory. (Celery takes `--pool prefork` for its own default and heeds
+        # this one; processes are had with `--pool processes`.)
         worker_pool="threads",
         worker_concurrency=config.concurrency,
         # Rate limits of Celery's own are per worker; ours is one for all (worker.limiter).
@@ -128,6 +130,7 @@ class Parts:
 
     Attributes:
         owner: names this process in claims, locks and heartbeats.
+        shared: what its page of metrics tells of all workers.
     """
 
     owner: str
@@ -136,6 +139,7 @@ class Parts:
     limiter: Limiter
     delivery: Delivery
     sweeper: Sweeper
+    shared: Shared
 
 
 _building = threading.Lock()
@@ -147,8 +151,9 @@ def _parts(pid: int) -> Parts:
     times = Times().scaled(config.time_scale)
     times.check()
     ledger = open_ledger(config.ledger, times)
+    client = connect(config.redis())
     limiter = Limiter(
-        connect(config.redis()),
+        client,
         probe_s=1.25 * times.post_deadline,
         on_cold_start=_note_cold_start,
     )
@@ -162,12 +167,20 @@ def _parts(pid: int) -> Parts:
             owner=owner,
         )
     )
-    return Parts(owner, times, ledger, limiter, delivery, Sweeper(ledger, delivery, times, owner))
+    return Parts(
+        owner=owner,
+        times=times,
+        ledger=ledger,
+        limiter=limiter,
+        delivery=delivery,
+        sweeper=Sweeper(ledger, delivery, times, owner),
+        shared=Shared(ledger, limiter, client.ping),
+    )
 
 
 def _note_cold_start(account: str) -> None:
     metrics.note_cold_start(account)
-    log.warning("limiter_cold_start", account=account)
+    log.info("limiter_cold_start", account=account)
 
 
 def parts() -> Parts:
@@ -271,23 +284,71 @@ def _on_task_postrun(**_: object) -> None:
 
 
 _background: Background | None = None
+_page: Page | None = None
+
+
+@signals.worker_init.connect
+def _on_worker_init(**_: object) -> None:
+    try:
+        if folder := os.environ.get(FOLDER_VARIABLE):
+            exposition.make_folder(folder)  # before the pool's processes need it
+    except UsageError as error:
+        _give_up(error)
 
 
 @signals.worker_ready.connect
-def _on_worker_ready(**_: object) -> None:
-    global _background  # noqa: PLW0603 - the process has one
+def _on_worker_ready(sender: Any = None, **_: object) -> None:
+    global _background, _page  # noqa: PLW0603 - the process has one of each
     try:
         mine = parts()
     except DeskfeedError as error:
-        log.critical("worker_cannot_work", reason=error.message, resolution=error.resolution)
-        raise SystemExit(1) from None
+        _give_up(error)
     _background = Background(
         mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), send_all
     )
     _background.start()
+    _page = _serve(settings(), mine.shared, forks=_forks(sender))
+
+
+def _give_up(error: DeskfeedError) -> NoReturn:
+    log.critical("worker_cannot_work", reason=error.message, resolution=error.resolution)
+    raise SystemExit(1) from None
+
+
+def _forks(consumer: Any) -> bool:
+    """Whether the tasks run in other processes than this one."""
+    return type(getattr(consumer, "pool", None)).__module__.endswith(".prefork")
+
+
+def _serve(config: Settings, shared: Shared, *, forks: bool) -> Page | None:
+    """Serve the page of metrics where the settings say; a worker works without it, too."""
+    if config.metrics_port is None:
+        return None
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if forks and not folder:
+        log.warning(
+            "metrics_incomplete",
+            reason="the pool's processes count each for itself, and the page shows none of it",
+            resolution=f"Set {FOLDER_VARIABLE} to a folder of this worker, or use --pool threads.",
+        )
+    try:
+        page = exposition.serve(config.metrics_host, config.metrics_port, shared, folder or None)
+    except UsageError as error:
+        log.warning("metrics_not_served", reason=error.message, resolution=error.resolution)
+        return None
+    log.info("metrics_served", host=config.metrics_host, port=page.port)
+    return page
+
+
+@signals.worker_process_init.connect
+def _on_worker_process_init(**_: object) -> None:
+    if _page is not None:
+        _page.let_go()
 
 
 @signals.worker_shutdown.connect
 def _on_worker_shutdown(**_: object) -> None:
+    if _page is not None:
+        _page.close()
     if _background is not None:
         _background.stop()

@@ -156,6 +156,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Zendesk answers in a way nobody expects",
         "See the message and status.zendesk.com; once it is mended, resume the run.",
     ),
+    "chunks_refused": Explanation(
+        "Zendesk refuses whole chunks, one after the other",
+        "What Zendesk says is about all rows, not about one: see the message, correct the query or "
+        "the account's settings, then: deskfeed resume RUN (or stop it, and run the corrected "
+        "query).",
+    ),
     "wrong_host": Explanation(
         "A request would have gone to another host",
         "Nothing was sent. Correct `subdomain:` or `base_url:` in the destination's file.",
@@ -206,12 +212,22 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The row was sent, and Zendesk never said what became of it",
         "Start the run again: sending the same row twice is harmless.",
     ),
+    "row_conflict": Explanation(
+        "Zendesk was busy with the same person",
+        "Another job held the row, twice if the run was not stopped before. Start the run again "
+        "once nothing else writes to the account.",
+    ),
     "cancelled": Explanation(
         "The run was stopped before this row was sent", "Start the run again to send it."
     ),
     "quarantined": Explanation(
         "Workers died on this chunk again and again",
         "Look at the workers' logs; the chunk's rows were not delivered.",
+    ),
+    "payload_changed": Explanation(
+        "Rows in the ledger are not those that were planned",
+        "The ledger's file was damaged or edited, or a backup was restored. Nothing of it is sent: "
+        "stop the run (deskfeed stop RUN), check the disk, and start it again.",
     ),
 }
 
@@ -290,9 +306,19 @@ class NotSent(DeliveryError):
 
 
 class Refused(DeliveryError):
-    """Zendesk refused the request as a whole and surely did nothing with it."""
+    """Zendesk refused the request as a whole and surely did nothing with it.
+
+    Args:
+        message: for the log.
+        reason: a word for what Zendesk said (`http_422`), the same whenever it says the same; None
+            when the refusal is our own.
+    """
 
     default_code = "chunk_refused"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 Throttle = Literal["account", "chunk", "jobs"]

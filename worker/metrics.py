@@ -7,7 +7,10 @@ somebody asks (`worker.exposition`). Labels are accounts, reasons and kinds, nev
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+
+# Else each series had a second one, of when it began, that nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
 """Ours alone: a page of it shows nothing that other libraries registered."""

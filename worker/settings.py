@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     concurrency: int = Field(default=8, ge=1, le=256)
     log_format: str = Field(default="console", pattern="^(console|json)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    metrics_host: str = Field(default="127.0.0.1", min_length=1)
     time_scale: float = Field(default=1.0, gt=0, le=1)
 
     @field_validator("credentials")

@@ -11,7 +11,7 @@ import click
 
 from orchestrations.cli import opened
 from orchestrations.cli.output import duration, print_json, say_error, verb
-from worker.errors import DeskfeedError, LimiterUnavailable, UsageError
+from worker.errors import CatalogError, DeskfeedError, LimiterUnavailable, UsageError
 from worker.settings import settings
 
 if TYPE_CHECKING:
@@ -49,15 +49,29 @@ def limits() -> None:
 @verb
 def limits_show(name: str | None, *, as_json: bool) -> None:
     """Show the limits of every account, their use now, and who waits for what and how long."""
-    catalog = opened.catalog()
+    catalog, broken = _catalog()
     with opened.ledger() as ledger:
-        accounts = [_account_of(name, catalog, ledger)] if name else _known(catalog, ledger)
-        use, problem = _use_now(accounts)
+        accounts = [_account_of(name, catalog, ledger, broken)] if name else _known(catalog, ledger)
+        use, silent = _use_now(accounts)
         found = _shown(catalog, ledger, accounts, use)
     if as_json:
-        _print_shown(found, problem)
+        _print_shown(found, silent, broken)
     else:
-        _say_shown(found, problem)
+        _say_shown(found, silent, broken)
+
+
+def _catalog() -> tuple[Catalog, CatalogError | None]:
+    """Load the catalog; when it is broken return an empty one and what is wrong.
+
+    What the ledger knows can be shown and lowered all the same: an emergency brake must not wait
+    for somebody who mends a file.
+    """
+    from orchestrations.loader import Catalog
+
+    try:
+        return opened.catalog(), None
+    except CatalogError as error:
+        return Catalog(settings().catalog, {}, {}, {}, {}), error
 
 
 def _known(catalog: Catalog, ledger: Ledger) -> list[str]:
@@ -66,19 +80,40 @@ def _known(catalog: Catalog, ledger: Ledger) -> list[str]:
     return sorted(declared.union(ledger.views.accounts()))
 
 
-def _account_of(name: str, catalog: Catalog, ledger: Ledger) -> str:
+def _account_of(
+    name: str, catalog: Catalog, ledger: Ledger, broken: CatalogError | None = None
+) -> str:
     """Return the account of a destination, or the account that has this name itself."""
     if name in catalog.destinations:
         return catalog.destinations[name].account
     known = _known(catalog, ledger)
     if name in known:
         return name
+    if broken is not None:
+        raise _not_known(name, known, broken)
     near = get_close_matches(name, sorted({*catalog.destinations, *known}), n=3)
     hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
     raise UsageError(
         f"there is no destination or account {name!r}{hint}",
         code="destination_not_found",
         resolution="See all there are: deskfeed limits show",
+    )
+
+
+def _not_known(name: str, known: Sequence[str], broken: CatalogError) -> UsageError:
+    accounts = ", ".join(known) or "none yet"
+    return CatalogError(
+        f"the catalog is broken, so destinations are not known, and the ledger has no account "
+        f"{name!r}:\n{broken.message}",
+        resolution=f"Name an account that the ledger knows ({accounts}), or mend the catalog: "
+        "deskfeed check",
+    )
+
+
+def _say_broken(broken: CatalogError) -> None:
+    say_error(
+        f"the catalog is broken; only what the ledger knows is heeded:\n{broken.message}",
+        broken.resolution,
     )
 
 
@@ -122,31 +157,38 @@ def _shown(
     ]
 
 
-def _print_shown(found: Sequence[Shown], problem: DeskfeedError | None) -> None:
+def _print_shown(
+    found: Sequence[Shown], silent: DeskfeedError | None, broken: DeskfeedError | None
+) -> None:
     from orchestrations.cli import limits_words
 
     print_json(
         {
             "ok": True,
             "accounts": [limits_words.as_json(shown) for shown in found],
-            "redis_error": problem.as_dict() if problem else None,
+            "redis_error": silent.as_dict() if silent else None,
+            "catalog_error": broken.as_dict() if broken else None,
         }
     )
 
 
-def _say_shown(found: Sequence[Shown], problem: DeskfeedError | None) -> None:
+def _say_shown(
+    found: Sequence[Shown], silent: DeskfeedError | None, broken: CatalogError | None
+) -> None:
     from orchestrations.cli import limits_words
 
     for shown in found:
         for line in limits_words.lines(shown):
             click.echo(line)
         click.echo()
-    if problem is not None:
-        say_error("Redis does not answer; what is used now is not known", problem.resolution)
+    if silent is not None:
+        say_error("Redis does not answer; what is used now is not known", silent.resolution)
+    if broken is not None:
+        _say_broken(broken)
     if found:
         click.echo("Lower one for a while:")
         click.echo("  deskfeed limits set NAME --requests-per-minute N --for 2h")
-    else:
+    elif broken is None:
         click.echo("No accounts yet: the catalog holds no destinations. See: deskfeed check")
 
 
@@ -184,9 +226,11 @@ def limits_set(
     }
     wanted = {limit: value for limit, value in values.items() if value is not None}
     _refuse_mixture(len(wanted), seconds, lift=lift)
-    catalog = opened.catalog()
+    catalog, broken = _catalog()
     with opened.ledger() as ledger:
-        account = _account_of(name, catalog, ledger)
+        account = _account_of(name, catalog, ledger, broken)
+        if broken is not None:
+            _say_broken(broken)
         if lift:
             _say_lifted(name, account, _lift(ledger, account), as_json=as_json)
         for limit, value in wanted.items():

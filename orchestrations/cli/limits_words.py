@@ -87,6 +87,8 @@ def _use_as_json(use: State | None) -> dict[str, Any]:
     """What the limiter tells beside the use of the limits; all of it null when Redis is silent."""
     paused = use is not None and use.paused_s > 0
     return {
+        "gate": use.gate if use else None,
+        "requests_cap": use.requests_cap if use else None,
         "booked_users": use.booked_users if use else None,
         "paused": {"seconds": use.paused_s, "reason": use.pause_reason} if use and paused else None,
     }
@@ -115,6 +117,7 @@ def lines(shown: Shown) -> Iterator[str]:
     for name in NAMES:
         yield _row(words(name), _budget(shown, name))
         yield from _lowered(view, name)
+        yield from _left_by_others(shown, name)
     yield from _left_to_others(view)
     yield from _gate(shown.use)
     if view.standing.job_seconds is not None:
@@ -161,6 +164,18 @@ def _until(view: AccountView, until: float) -> str:
     return f"    until {moment(until)} ({duration(until - view.at)} more)"
 
 
+def _left_by_others(shown: Shown, name: LimitName) -> Iterator[str]:
+    """Yield that others use so much of the account that less than the limit is left for us."""
+    cap = shown.use.requests_cap if shown.use else None
+    if (
+        name == "requests_per_minute"
+        and cap is not None
+        and cap < shown.view.standing.limits.of(name)
+    ):
+        yield f"    at most {cap} at present: other users of the account have the rest"
+        yield "    (told by Zendesk's headers)"
+
+
 def _left_to_others(view: AccountView) -> Iterator[str]:
     percent = view.standing.declared.reserve_percent
     if percent:
@@ -169,9 +184,17 @@ def _left_to_others(view: AccountView) -> Iterator[str]:
 
 def _gate(use: State | None) -> Iterator[str]:
     """Yield what keeps the whole account from sending."""
-    if use is not None and use.paused_s > 0:
-        why = report.title_of(use.pause_reason)
-        yield _row("paused", f"{duration(use.paused_s)} more: {why}")
+    if use is None:
+        return
+    match use.gate:
+        case "paused":
+            why = report.title_of(use.pause_reason)
+            yield _row("paused", f"{duration(use.paused_s)} more: {why}")
+        case "cold":
+            yield _row("cold", "Redis lost its memory of this account:")
+            yield _row("", f"nothing goes for another {duration(use.paused_s)}")
+        case "probe":
+            yield _row("probe", "one request goes first; the others wait for its answer")
 
 
 def _waits(view: AccountView) -> Iterator[str]:

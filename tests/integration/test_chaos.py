@@ -101,7 +101,7 @@ def test_it_resets_what_is_open(proxy, link):
         link.recv(1)
 
 
-def test_it_refuses_and_takes_the_same_port_again(proxy, link):
+def test_it_refuses_and_takes_the_same_port_again(proxy):
     proxy.set(refuse=True)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", proxy.port))

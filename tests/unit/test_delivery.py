@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import fakeredis
 import pytest
-from world import TARGET, warm
+from scripted import Zendesk, forget
+from world import TARGET
 
 from worker.delivery import Context, Delivery
 from worker.errors import (
@@ -22,96 +22,7 @@ from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState, RunState
 from worker.limiter import Budget, Limiter
 from worker.profile import OutcomeKind
-from worker.zendesk.replies import JobAccepted, JobState, JobStatus, JobStatuses, ResultItem
-
-
-@dataclass
-class Zendesk:
-    """A scripted Zendesk: pops the next answer, else accepts and completes everything."""
-
-    answers: list = field(default_factory=list)
-    statuses: list = field(default_factory=list)
-    posts: list = field(default_factory=list)
-    looks: list = field(default_factory=list)
-    jobs: dict = field(default_factory=dict)
-
-    def create_or_update_many(self, profiles):
-        self.posts.append([p.row for p in profiles])
-        if self.answers:
-            answer = self.answers.pop(0)
-            if answer is not None:
-                raise answer
-        job_id = f"V3-{len(self.posts)}"
-        self.jobs[job_id] = tuple(
-            ResultItem(
-                id=p.row, external_id=p.external_id, email=p.email, status="Created", failed=False
-            )
-            for p in profiles
-        )
-        return JobAccepted(job_id)
-
-    def job_statuses(self, job_ids):
-        self.looks.append(list(job_ids))
-        if self.statuses:
-            answer = self.statuses.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-            return JobStatuses(answer)
-        return JobStatuses(
-            {
-                job_id: JobStatus(job_id, JobState.COMPLETED, results=self.jobs[job_id])
-                for job_id in job_ids
-                if job_id in self.jobs
-            }
-        )
-
-
-@pytest.fixture
-def zendesk():
-    return Zendesk()
-
-
-@pytest.fixture
-def redis():
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
-    warm(client)
-    return client
-
-
-def forget(redis):
-    """Nothing was sent lately: the next permit is to be had at once."""
-    redis.flushall()
-    warm(redis)
-
-
-@pytest.fixture
-def limiter(redis):
-    return Limiter(redis)
-
-
-@pytest.fixture
-def delivery(ledger, limiter, zendesk, times):
-    return Delivery(
-        Context(
-            ledger=ledger,
-            limiter=limiter,
-            clients=lambda _target: zendesk,
-            times=times,
-            owner="w",
-        )
-    )
-
-
-@pytest.fixture
-def ready(sending, delivery):
-    """Return a function that makes a run with chunks of these sizes, the first ones queued."""
-
-    def make(*sizes, **kwargs):
-        run = sending(*sizes, **kwargs)
-        delivery.admit(run.run_id)
-        return run
-
-    return make
+from worker.zendesk.replies import JobState, JobStatus, ResultItem
 
 
 def finish_all(delivery, ledger, clock, seconds=60.0):
@@ -326,11 +237,11 @@ def test_when_all_attempts_ended_unclear_the_rows_are_unconfirmed(
     ready(2)
     for _ in range(MOST_UNCLEAR):
         zendesk.answers = [Ambiguous("timed out")]
-        step = delivery.submit("df-1", 1)
+        delivery.submit("df-1", 1)
         forget(redis)
         clock.advance(20.0)
 
-    assert step == Done((Finish("df-1"),))
+    assert delivery.submit("df-1", 1) == Done((Finish("df-1"),))
     view = ledger.views.run("df-1")
     assert view.run.state == RunState.FINISHED_WITH_FAILURES
     assert (view.rows.unconfirmed, view.posts) == (2, MOST_UNCLEAR)
@@ -490,6 +401,7 @@ def test_results_that_match_nothing_are_never_a_success(
         finish_all(delivery, ledger, clock)
         forget(redis)
         clock.advance(60.0)
+    delivery.submit("df-1", 1)
 
     view = ledger.views.run("df-1")
     assert (view.rows.unconfirmed, view.rows.created, view.posts) == (2, 0, MOST_UNCLEAR)

@@ -1,4 +1,4 @@
-"""What delivery tells the limiter, and what it does with what the limiter tells it."""
+"""What delivery does with what the limiter tells it: turns, tickets, looks that go together."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import pytest
 from world import LIMITS, TARGET, warm
 
 from worker.delivery import Context, Delivery, Ticket
-from worker.errors import Ambiguous, DestinationError, NotSent, Refused, Throttled
+from worker.errors import Throttled
 from worker.hints import Deliver, Wait
-from worker.ledger.records import Limits
 from worker.limiter import Go, Limiter
 from worker.zendesk.replies import JobAccepted, JobState, JobStatus, JobStatuses, RateHeaders
 
@@ -79,107 +78,6 @@ def ready(sending, delivery):
         return run
 
     return make
-
-
-def probe_next(limiter):
-    limiter.pause(ACCOUNT, 0, "429 from Zendesk")
-
-
-# --- probes --------------------------------------------------------------------------------------
-
-
-def test_a_chunk_that_was_a_probe_opens_the_gate_with_its_answer(ready, delivery, limiter):
-    ready(1, 1)
-    probe_next(limiter)
-    delivery.submit("df-1", 1)
-    assert limiter.state(ACCOUNT).gate == "open"
-
-
-def test_a_look_that_was_a_probe_opens_the_gate_with_its_answer(ready, delivery, limiter, clock):
-    ready(1)
-    delivery.submit("df-1", 1)
-    probe_next(limiter)
-    clock.advance(60)
-    delivery.poll("df-1", 1)
-    assert limiter.state(ACCOUNT).gate == "open"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        Refused("422"),
-        DestinationError("401", code="invalid_credentials"),
-        Throttled("one user", retry_after_seconds=5.0, scope="chunk"),
-        Throttled("TooManyJobs", retry_after_seconds=None, scope="jobs"),
-    ],
-)
-def test_a_refusal_is_an_answer_too(ready, delivery, limiter, zendesk, error):
-    ready(1)
-    probe_next(limiter)
-    zendesk.error = error
-    delivery.submit("df-1", 1)
-    assert limiter.state(ACCOUNT).gate == "open"
-
-
-@pytest.mark.parametrize("error", [Ambiguous("502"), NotSent("no route")])
-def test_after_silence_only_another_probe_can_tell(ready, delivery, limiter, zendesk, error):
-    ready(1)
-    probe_next(limiter)
-    zendesk.error = error
-    delivery.submit("df-1", 1)
-    state = limiter.state(ACCOUNT)
-    assert state.gate in ("probe", "paused")
-    assert [told["answered"] for told in limiter.observed] == [False]
-
-
-def test_a_probe_that_meets_the_rate_limit_pauses_the_account_again(
-    ready, delivery, limiter, zendesk
-):
-    ready(1)
-    probe_next(limiter)
-    zendesk.error = Throttled("429", retry_after_seconds=20.0)
-    delivery.submit("df-1", 1)
-    assert limiter.state(ACCOUNT).gate == "paused"
-    assert limiter.state(ACCOUNT).paused_s == pytest.approx(20, abs=1)
-
-
-# --- headers -------------------------------------------------------------------------------------
-
-
-def test_what_headers_tell_of_others_reaches_the_limiter(ready, delivery, limiter, zendesk):
-    ready(1)
-    zendesk.rate = RateHeaders(limit=400, remaining=300)
-    delivery.submit("df-1", 1)
-    assert limiter.state(ACCOUNT).requests_cap == 301
-
-
-def test_the_headers_of_a_look_reach_the_limiter(ready, delivery, limiter, zendesk, clock):
-    ready(1)
-    delivery.submit("df-1", 1)
-    zendesk.rate = RateHeaders(limit=400, remaining=200)
-    clock.advance(60)
-    delivery.poll("df-1", 1)
-    assert limiter.state(ACCOUNT).requests_cap == 202
-
-
-def test_a_part_of_the_limit_is_left_to_others(ready, delivery, limiter, zendesk):
-    ready(1, limits=Limits(100, 400, 20, reserve_percent=10))
-    zendesk.rate = RateHeaders(limit=400, remaining=300)
-    delivery.submit("df-1", 1)
-    assert limiter.state(ACCOUNT).requests_cap == 261
-
-
-@pytest.mark.parametrize(
-    "rate",
-    [RateHeaders(), RateHeaders(limit=700, remaining=470), RateHeaders(limit=2500, remaining=2499)],
-)
-def test_headers_that_leave_more_than_the_budget_cost_no_call(
-    ready, delivery, limiter, zendesk, rate
-):
-    ready(1, limits=Limits(100, 400, 20, reserve_percent=10))
-    zendesk.rate = rate
-    delivery.submit("df-1", 1)
-    assert limiter.observed == []
 
 
 # --- turns ---------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from orchestrations.cli import deskfeed
 from worker.settings import Credential, Settings
@@ -52,3 +54,69 @@ def test_every_error_code_is_documented():
     text = (DOCS / "errors.md").read_text()
     for code, explanation in EXPLANATIONS.items():
         assert f"| `{code}` | {explanation.title} |" in text, code
+
+
+# --- metrics ----------------------------------------------------------------------------------
+
+
+def metrics_there_are():
+    """Return (name, type, labels) of everything that can be on the page."""
+    from worker.exposition import Shared
+    from worker.metrics import REGISTRY
+
+    counted = list(REGISTRY._collector_to_names)
+    shared = Shared(ledger=None, limiter=None, ping=lambda: None).describe()
+    for family in REGISTRY.collect():
+        labels = next(one._labelnames for one in counted if one._name == family.name)
+        yield family.name + "_total" * (family.type == "counter"), family.type, tuple(labels)
+    for family in shared:
+        yield family.name, family.type, tuple(family._labelnames)
+
+
+def metrics_documented():
+    text = (DOCS / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(deskfeed_\w+)` \| (\w+) \| (.*?) ?\|", text, re.MULTILINE)
+    return [(name, kind, tuple(re.findall(r"\w+", labels))) for name, kind, labels in rows]
+
+
+def test_every_metric_is_documented_and_no_other():
+    assert sorted(metrics_documented()) == sorted(metrics_there_are())
+
+
+def test_names_have_units_and_types_as_prometheus_wants_them():
+    for name, kind, _ in metrics_there_are():
+        assert re.fullmatch(r"deskfeed(_[a-z]+)+", name)
+        assert name.endswith("_total") == (kind == "counter")
+        assert kind != "histogram" or name.endswith("_seconds")
+
+
+def test_alerts_and_advice_speak_of_metrics_that_there_are():
+    text = (DOCS / "metrics.md").read_text()
+    known = {name for name, _, _ in metrics_there_are()}
+    known |= {f"{name}_bucket" for name, kind, _ in metrics_there_are() if kind == "histogram"}
+
+    assert set(re.findall(r"\bdeskfeed_\w+", text)) - known == set()
+
+
+def test_alerts_are_rules_that_prometheus_can_load():
+    (rules,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "metrics.md").read_text(), re.DOTALL)
+    (group,) = yaml.safe_load(rules)["groups"]
+
+    names = [rule["alert"] for rule in group["rules"]]
+    assert len(names) == len(set(names)) > 5
+    for rule in group["rules"]:
+        assert set(rule) <= {"alert", "expr", "for", "annotations"}
+        assert "deskfeed_" in rule["expr"]
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert rule["annotations"]["summary"]
+
+
+def test_the_ceiling_is_documented_as_it_is_computed():
+    from worker.limiter.limiter import GUARD_S
+
+    text = (DOCS / "metrics.md").read_text()
+    assert f"the guard of {GUARD_S * 1000:g} ms, so {100 / (1 + GUARD_S):.1f} of 100" in text
+
+
+def test_the_readme_leads_to_the_metrics():
+    assert "](docs/metrics.md)" in (DOCS.parent / "README.md").read_text()

@@ -439,7 +439,7 @@ def test_limits_of_an_account_are_those_of_the_newest_start(ledger, sending):
     assert Limits(100, 300, 7, 25) != LIMITS
 
 
-def test_a_post_that_kills_every_worker_ends_unconfirmed(ledger, sending, clock, times):
+def test_a_post_that_kills_every_worker_is_left_to_be_read_back(ledger, sending, clock, times):
     sending(2)
     ledger.chunks.admit("df-1", 8)
     for _ in range(MOST_UNCLEAR):
@@ -449,10 +449,9 @@ def test_a_post_that_kills_every_worker_ends_unconfirmed(ledger, sending, clock,
         ledger.recovery.release_expired()
         clock.advance(times.settle)
 
-    assert state_of(ledger) == ChunkState.DONE
-    assert ledger.runs.close("df-1") == RunState.FINISHED_WITH_FAILURES
-    view = ledger.views.run("df-1")
-    assert (view.rows.unconfirmed, view.posts) == (2, MOST_UNCLEAR)
+    assert state_of(ledger) == ChunkState.AMBIGUOUS
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    assert (claim.spent, claim.attempt) == (MOST_UNCLEAR, MOST_UNCLEAR)
 
 
 def test_what_may_have_arrived_does_not_fail_by_quarantine(ledger, sending, clock, times):

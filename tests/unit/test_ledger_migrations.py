@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from scripted import Zendesk
 from sqlalchemy import create_engine, inspect, text
 from world import TARGET, profiles
 
+from worker.delivery import Context, Delivery
+from worker.hints import Done, Finish
 from worker.ledger import database, open_ledger, spool
 from worker.ledger.records import Limits
 from worker.ledger.runs import _dump_target
@@ -65,6 +68,15 @@ PAYLOAD = {
 FIRST_LEDGER = {"accounts": ACCOUNT, "runs": RUN, "chunks": CHUNK, "payloads": PAYLOAD}
 """What version 0001 held: an account, and a run with a chunk that waits."""
 
+SPENT_CHUNK = {**CHUNK, "state": "ambiguous", "attempt": 5, "spent": 5, "waiting_since": 3.0}
+SECOND_LEDGER = {
+    "accounts": {**ACCOUNT, "reserve_percent": 10, "jobs_cap": 1, "jobs_cap_until": 4.0},
+    "runs": {**RUN, "state": "paused"},
+    "chunks": SPENT_CHUNK,
+    "payloads": PAYLOAD,
+}
+"""What version 0002 held: a paused run, and a chunk that was sent too often."""
+
 
 def insert(connection, table, row):
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
@@ -91,6 +103,21 @@ def first_ledger(tmp_path):
             insert(connection, table, row)
     engine.dispose()
     return url
+
+
+@pytest.fixture
+def second_ledger(tmp_path, clock, times):
+    """A ledger as revision 0002 left it, opened by this version."""
+    url = f"sqlite:///{tmp_path / 'second.db'}"
+    engine = create_engine(url)
+    upgrade(engine, "0002")
+    with engine.begin() as connection:
+        for table, row in SECOND_LEDGER.items():
+            insert(connection, table, row)
+    engine.dispose()
+    opened = open_ledger(url, times, clock)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -125,3 +152,49 @@ def test_a_second_opening_finds_nothing_to_migrate(first_ledger, migrated, clock
 
     assert again.runs.get("df-1").state == RunState.SENDING
     again.close()
+
+
+def test_a_run_paused_before_there_were_digests_is_resumed(second_ledger):
+    assert second_ledger.runs.resume("df-1")
+
+    claim = second_ledger.chunks.claim("df-1", 1, "w")
+    assert claim.intact
+    assert [profile.row for profile in claim.profiles] == [1, 2]
+    assert (claim.read_backs, claim.first_submitted_at, claim.known) == (0, None, ())
+
+
+def test_a_chunk_of_an_older_version_that_was_sent_too_often_is_read_back(
+    second_ledger, limiter, times
+):
+    zendesk = Zendesk()
+    for profile in profiles(1, 2):
+        zendesk.has(profile, created_at=1.0)
+    second_ledger.runs.resume("df-1")
+    delivery = Delivery(
+        Context(
+            ledger=second_ledger,
+            limiter=limiter,
+            clients=lambda _target: zendesk,
+            times=times,
+            owner="w",
+        )
+    )
+
+    assert delivery.submit("df-1", 1) == Done((Finish("df-1"),))
+    rows = second_ledger.views.run("df-1").rows
+    assert (rows.updated, rows.created) == (2, 0)
+    assert zendesk.posts == []
+
+
+def test_a_row_of_an_older_version_in_conflict_is_sent_again(migrated):
+    claim = migrated.chunks.claim("df-1", 1, "w")
+    migrated.chunks.submitting(claim)
+    migrated.chunks.accepted(claim, "V3-1", 1.0, 0.0)
+    found = [
+        Outcome(1, OutcomeKind.CREATED),
+        Outcome(2, OutcomeKind.FAILED, "row_conflict", "busy"),
+    ]
+
+    assert migrated.outcomes.finish("df-1", 1, claim.fence, found, again={2}) == 2
+    assert migrated.chunks.admit("df-1", 8) == [2]
+    assert migrated.chunks.claim("df-1", 2, "w").intact

@@ -17,7 +17,7 @@ BUDGET = Budget(users_per_second=100, requests_per_minute=400)
 @pytest.fixture
 def real(monkeypatch):
     """A limiter with the slack that it has in production."""
-    made = Bench(slack_s=0.002)
+    made = Bench(slack_s=0.003)
     made.set_clock(monkeypatch)
     made.warm()
     return made
@@ -177,10 +177,26 @@ def test_a_run_that_does_not_come_costs_less_than_a_slot(bench):
     assert run.sent[-1] - run.sent[0] < 20 * SECOND
 
 
+def test_a_run_that_does_not_come_competes_for_one_window_more_and_no_longer(bench):
+    bench.send("before", budget=BUDGET)
+    bench.reserve("gone", budget=BUDGET, flow="df-gone", max_wait_s=0.5)
+    bench.us = START + SECOND + 1 + SECOND  # a window after the turn that it was promised
+    bench.reserve("a", budget=BUDGET, flow="df-1")
+    assert bench.reserve("b", budget=BUDGET, flow="df-1").why == "share"
+    bench.us += 1
+    assert isinstance(bench.reserve("c", budget=BUDGET, flow="df-1"), Booked)
+
+
 def test_polls_stand_outside_the_order_of_runs(bench):
     for number in range(6):
         bench.reserve(f"other-{number}", budget=BUDGET, flow="df-other")
     assert bench.reserve("poll", users=0, budget=BUDGET).wait_s == 0
+    bench.us += SECOND
+    few = Budget(users_per_second=100, requests_per_minute=4)
+    for number in range(3):
+        poll = bench.reserve(f"poll-{number}", users=0, budget=few, max_wait_s=60)
+        assert isinstance(poll, Booked)
+    assert b"f:" not in bench.client.hkeys(f"deskfeed:{{{ACCOUNT}}}:flows")
 
 
 def test_a_run_behind_its_share_is_let_in_before_another(bench):
@@ -206,6 +222,16 @@ def test_runs_long_gone_are_forgotten(bench):
     for number in range(3):
         bench.reserve(f"b{number}", budget=BUDGET, flow="df-2", max_wait_s=5)
     assert set(bench.client.hkeys(f"deskfeed:{{{ACCOUNT}}}:flows")) == {b"V", b"f:df-2"}
+
+
+def test_who_is_late_by_no_more_than_the_slack_moves_nobody(real):
+    real.reserve("a", budget=BUDGET)
+    slot = real.reserve("b", budget=BUDGET).slot_us
+    assert slot == START + SECOND + 1 + 2_000
+    real.us += 2_000
+    assert real.confirm("a", BUDGET) == Go(real.us, 0.002)
+    real.us = slot
+    assert real.confirm("b", BUDGET) == Go(slot, 0.0)
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, float("nan")])

@@ -172,6 +172,38 @@ def test_what_may_have_been_sent_before_a_restart_still_counts(bench):
     assert bench.log("booked") == {}
 
 
+def test_a_pause_does_not_forget_what_may_have_been_sent_before_a_restart(bench):
+    bench.reserve("due")
+    bench.us += 1
+    bench.restart()
+    bench.limiter.pause(ACCOUNT, 0.1, "429 from Zendesk")
+    assert bench.log("users") == {"100:due": 0}
+    assert bench.limiter.state(ACCOUNT).gate == "cold"
+
+
+def test_what_headers_told_before_a_restart_is_void(bench):
+    bench.send("a", users=0, budget=WIDE)
+    bench.observe("a", limit=400, remaining=3)
+    bench.restart()
+    poll(bench, "b")
+    assert bench.limiter.state(ACCOUNT).requests_cap is None
+
+
+def test_an_answer_from_before_a_restart_tells_nothing(bench):
+    """Its server still knows the request, but perhaps not all that were sent beside it."""
+    bench.send("a", users=0, budget=WIDE)
+    bench.us += 1
+    bench.restart()
+    assert bench.observe("a", limit=400, remaining=300) == Observed(None, 0.0)
+    assert bench.limiter.state(ACCOUNT).gate == "cold"
+
+    probe = poll(bench, "probe")
+    bench.us = probe.slot_us
+    bench.confirm("probe", WIDE)
+    bench.observe("probe")
+    assert poll(bench, "b").why == "requests"
+
+
 def test_the_minute_after_a_cold_start_is_seeded_from_the_probes_headers(cold):
     cold.us += SECOND
     poll(cold, "first", WIDE)
@@ -237,11 +269,17 @@ def test_a_part_of_the_limit_is_left_to_others(bench):
     assert bench.observe("a", limit=100, remaining=15, reserve_percent=10) == Observed(6, 0.0)
 
 
+def test_a_part_of_a_request_left_to_others_is_a_whole_one(bench):
+    bench.send("a", users=0, budget=WIDE)
+    assert bench.observe("a", limit=105, remaining=15, reserve_percent=10) == Observed(5, 0.0)
+
+
 def test_when_nothing_is_left_the_account_rests_and_then_probes(bench):
     bench.send("a", users=0, budget=WIDE)
     bench.reserve("b", budget=WIDE)
 
     assert bench.observe("a", limit=100, remaining=10, reset_s=20, reserve_percent=10).rest_s == 20
+    assert bench.limiter.state(ACCOUNT).bookings == 0
 
     assert bench.confirm("b", WIDE) == Stale("paused")
     assert bench.limiter.state(ACCOUNT).pause_reason == "the requests of this minute are used up"
@@ -295,6 +333,16 @@ def test_what_headers_told_holds_until_the_minute_is_over(bench, reset_s, ends):
     assert bench.limiter.state(ACCOUNT).requests_cap is None
 
 
+def test_when_the_minute_is_over_the_whole_budget_is_there_again(bench):
+    bench.send("a", users=0, budget=WIDE)
+    bench.observe("a", limit=400, remaining=1, reset_s=20.0)
+    bench.send("b", users=0, budget=WIDE)
+    bench.us = START + 20_000_000 - 1
+    assert poll(bench, "c").why == "requests"
+    bench.us += 1
+    assert poll(bench, "d") == Booked("d", 0.0, bench.us)
+
+
 def test_an_answer_from_before_a_cold_start_tells_nothing(bench):
     bench.send("a", users=0, budget=WIDE)
     bench.client.flushall()
@@ -317,6 +365,14 @@ def test_polls_may_use_what_posts_leave(bench):
     budget = Budget(users_per_second=1000, requests_per_minute=10)
     polls = [poll(bench, f"poll-{n}", budget) for n in range(11)]
     assert [isinstance(answer, Booked) for answer in polls] == [True] * 10 + [False]
+
+
+def test_polls_do_not_use_up_what_posts_may(bench):
+    budget = Budget(users_per_second=1000, requests_per_minute=10)
+    for number in range(3):
+        poll(bench, f"poll-{number}", budget)
+    posts = [bench.reserve(f"post-{n}", users=10, budget=budget) for n in range(8)]
+    assert [isinstance(answer, Booked) for answer in posts] == [True] * 7 + [False]
 
 
 def test_the_polls_part_shrinks_with_what_headers_leave(bench):

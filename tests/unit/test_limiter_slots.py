@@ -1,5 +1,7 @@
 """What reserve, confirm, cancel and pause answer, to the microsecond, on a clock of our own."""
 
+import time
+
 import fakeredis
 import pytest
 import redis
@@ -85,6 +87,7 @@ def test_full_users_leave_no_trace_in_the_requests_log(bench):
     before = bench.logs()
     assert bench.reserve("b", max_wait_s=0.5).why == "users"
     assert bench.logs() == before
+    assert bench.log("posts") == {"a": 0}
 
 
 def test_poll_needs_no_room_among_users(bench):
@@ -229,6 +232,20 @@ def test_permit_goes_at_its_slot(bench):
     assert bench.logs() == [{"100:b": SECOND + 1}, {"a": 0, "b": SECOND + 1}, {}]
 
 
+@pytest.mark.parametrize("ahead_s", [-3_600, 0.5, 3_600])
+def test_a_wrong_clock_of_the_client_changes_no_slot_and_no_stamp(bench, monkeypatch, ahead_s):
+    monkeypatch.setattr(time, "time", lambda: bench.us / 1e6 + ahead_s)
+    monkeypatch.setattr(time, "time_ns", lambda: bench.us * 1_000 + round(ahead_s * 1e9))
+    assert bench.reserve("a") == Booked("a", 0.0, START)
+    assert bench.confirm("a") == Go(START, 0.0)
+    slot = bench.reserve("b").slot_us
+    assert slot == START + SECOND + 1
+    bench.us = slot - 1
+    assert bench.confirm("b") == NotYet(0.000001)
+    bench.us = slot
+    assert bench.confirm("b") == Go(slot, 0.0)
+
+
 def test_confirming_twice_gives_leave_once(bench):
     bench.reserve("a")
     assert isinstance(bench.confirm("a"), Go)
@@ -254,6 +271,33 @@ def test_bookings_behind_a_late_permit_move_by_its_lateness(bench):
     assert {permit: booked[f"100:{permit}"] for permit in moved} == moved
     bench.us = START + SECOND + 1
     assert bench.confirm("b") == NotYet(0.03)
+
+
+def test_late_permit_and_those_behind_it_move_in_every_log(bench):
+    bench.reserve("a")
+    bench.reserve("b")
+    bench.us += 30_000
+    bench.confirm("a")
+    stamps = {"a": 30_000, "b": SECOND + 1 + 30_000}
+    assert bench.log("users") == {f"100:{permit}": stamp for permit, stamp in stamps.items()}
+    assert bench.log("requests") == bench.log("posts") == stamps
+
+
+def test_late_permit_sees_a_booking_exactly_one_window_later(bench):
+    bench.reserve("a", users=60)
+    bench.reserve("b", users=60)
+    bench.us += 1
+    bench.confirm("a")
+    assert bench.log("booked") == {"60:b": SECOND + 2}
+
+
+def test_late_permit_does_not_see_a_booking_more_than_one_window_later(bench):
+    bench.reserve("a", users=40)
+    bench.us += 1
+    bench.send("b", users=60)
+    bench.reserve("c")
+    bench.confirm("a")
+    assert bench.log("booked") == {"100:c": SECOND + 2}
 
 
 def test_booking_for_the_same_slot_stays_and_may_go(bench):
@@ -333,6 +377,26 @@ def test_lowered_requests_hold_for_what_is_booked_already(bench):
     bench.reserve("b", users=0)
     lowered = Budget(users_per_second=100, requests_per_minute=1)
     assert bench.confirm("b", lowered) == NotYet((MINUTE + 1) / 1e6)
+
+
+def test_lowered_budget_counts_what_was_sent_at_the_same_microsecond(bench):
+    bench.send("a", users=60)
+    bench.reserve("b", users=40)
+    assert bench.confirm("b", Budget(60, 400)) == NotYet((SECOND + 1) / 1e6)
+
+
+def test_lowered_budget_counts_every_single_user(bench):
+    for permit in ("a", "b", "c"):
+        bench.send(permit, users=1, requests=0)
+    bench.reserve("d", users=1, requests=0)
+    assert bench.confirm("d", Budget(3, 400)) == NotYet((SECOND + 1) / 1e6)
+
+
+def test_last_request_of_a_minute_goes_though_it_was_booked_first(bench):
+    bench.reserve("a", users=0)
+    for permit in ("b", "c", "d"):
+        bench.send(permit, users=0)
+    assert bench.confirm("a") == Go(START, 0.0)
 
 
 def test_lowered_budget_moves_the_bookings_behind_as_well(bench):
@@ -428,6 +492,7 @@ def test_cancelled_booking_leaves_its_slot_to_others(bench):
     assert bench.limiter.cancel(ACCOUNT, "a") is True
     assert bench.limiter.cancel(ACCOUNT, "a") is False
     assert bench.logs() == [{}, {}, {}]
+    assert bench.log("posts") == {}
     assert bench.reserve("b").slot_us == slot
 
 

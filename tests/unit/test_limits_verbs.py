@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -10,12 +11,12 @@ import fakeredis
 import pytest
 import redis as redis_py
 from click.testing import CliRunner
-from world import LIMITS, TARGET, write_catalog
+from world import LIMITS, TARGET, warm, write_catalog
 
 from orchestrations.cli import limits_verbs, limits_words, opened
 from orchestrations.cli.output import duration
 from worker.ledger.records import Limits
-from worker.limiter import Limiter
+from worker.limiter import Budget, Go, Limiter
 from worker.settings import settings
 
 ACCOUNT = TARGET.account
@@ -250,6 +251,133 @@ def test_a_reserve_of_nothing_is_not_told(redis, ledger, sending):
     told = limits_words.Shown(ledger.views.account(ACCOUNT), (), None)
 
     assert "left to others" not in "\n".join(limits_words.lines(told))
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ("paused", "paused               12 s more: Zendesk asks to wait"),
+        ("cold", "nothing goes for another 12 s"),
+        ("probe", "one request goes first; the others wait for its answer"),
+    ],
+)
+def test_show_tells_what_the_gate_does(redis, ledger, sending, gate, words):
+    sending(1, limits=DECLARED)
+    left, why = (0.0, "") if gate == "probe" else (12.0, "rate_limited")
+    now = replace(Limiter(redis).state(ACCOUNT), gate=gate, paused_s=left, pause_reason=why)
+    told = limits_words.Shown(ledger.views.account(ACCOUNT), ("socktown",), now)
+
+    lines = list(limits_words.lines(told))
+    assert words in "\n".join(lines)
+    assert ("Redis lost its memory" in "\n".join(lines)) == (gate == "cold")
+    assert max(map(len, lines)) <= 80
+    assert limits_words.as_json(told)["gate"] == gate
+
+
+def test_an_open_gate_is_not_told(redis, ledger, sending):
+    sending(1, limits=DECLARED)
+    now = replace(Limiter(redis).state(ACCOUNT), gate="open")
+    told = limits_words.Shown(ledger.views.account(ACCOUNT), ("socktown",), now)
+
+    text = "\n".join(limits_words.lines(told))
+    assert [word for word in ("paused", "cold", "probe") if word in text] == []
+
+
+@pytest.mark.parametrize(("cap", "is_told"), [(37, True), (399, True), (400, False), (None, False)])
+def test_show_tells_what_others_leave_of_the_requests(redis, ledger, sending, cap, is_told):
+    sending(1, limits=DECLARED)
+    now = replace(Limiter(redis).state(ACCOUNT), requests_cap=cap)
+    told = limits_words.Shown(ledger.views.account(ACCOUNT), ("socktown",), now)
+
+    lines = list(limits_words.lines(told))
+    words = f"    at most {cap} at present: other users of the account have the rest"
+    assert (words in lines) == is_told
+    assert ("    (told by Zendesk's headers)" in lines) == is_told
+    assert max(map(len, lines)) <= 80
+    assert limits_words.as_json(told)["requests_cap"] == cap
+
+
+def test_a_cap_that_headers_told_the_limiter_is_shown(shell, redis, ledger, sending):
+    sending(1, limits=DECLARED)
+    warm(redis)
+    limiter = Limiter(redis)
+    budget = Budget(DECLARED.users_per_second, DECLARED.requests_per_minute)
+    limiter.reserve(ACCOUNT, "p", users=0, requests=1, budget=budget, max_wait_s=0.0)
+    assert isinstance(limiter.confirm(ACCOUNT, "p", budget=budget), Go)
+    limiter.observe(ACCOUNT, "p", limit=700, remaining=100, reset_s=30.0, reserve_percent=10)
+
+    assert "at most 31 at present" in shell("show").stdout
+    answer = shown(shell("show", "--json"))
+    assert (answer["requests_cap"], answer["gate"]) == (31, "open")
+
+
+def test_gate_and_cap_are_null_where_redis_does_not_answer(shell, ledger, sending):
+    sending(1, limits=DECLARED)
+
+    answer = shown(shell("show", "--json"))
+    assert (answer["gate"], answer["requests_cap"]) == (None, None)
+
+
+# --- with a broken catalog --------------------------------------------------------------------
+
+
+def make_broken(catalog):
+    (catalog / "destinations" / "socktown.yaml").write_text("plugin: [")
+
+
+def make_gone(catalog):
+    shutil.rmtree(catalog)
+
+
+@pytest.fixture(params=[make_broken, make_gone])
+def broken(request, catalog, sending):
+    """Let the ledger know the account, then break the catalog."""
+    sending(1, limits=DECLARED)
+    request.param(catalog)
+
+
+def test_show_tells_what_the_ledger_knows_though_the_catalog_is_broken(shell, redis, broken):
+    result = shell("show")
+    assert result.exit_code == 0
+    assert f"{ACCOUNT}\n" in result.stdout
+    assert "jobs in flight       0 of 20 now" in result.stdout
+    assert "the catalog is broken" in result.stderr
+
+    result = shell("show", ACCOUNT, "--json")
+    assert shown(result)["destinations"] == []
+    assert json.loads(result.stdout)["catalog_error"]["code"] == "catalog_error"
+
+
+def test_show_has_no_complaint_about_a_sound_catalog(shell, redis):
+    assert json.loads(shell("show", "--json").stdout)["catalog_error"] is None
+
+
+def test_set_brakes_an_account_though_the_catalog_is_broken(shell, ledger, broken):
+    result = shell("set", ACCOUNT, "--requests-per-minute", "9", "--for", "2h", "--json")
+
+    assert result.exit_code == 0
+    assert ledger.polling.account(ACCOUNT).limits.requests_per_minute == 9
+    assert json.loads(result.stdout)["lowered"]["value"] == 9
+    assert "the catalog is broken" in result.stderr
+
+    assert shell("set", ACCOUNT, "--lift").exit_code == 0
+    assert ledger.limits.active(ACCOUNT) == []
+
+
+def test_set_raises_nothing_though_the_catalog_is_broken(shell, ledger, broken):
+    result = shell("set", ACCOUNT, "--requests-per-minute", "401", "--for", "2h")
+
+    assert (result.exit_code, "only lowers" in result.stderr) == (2, True)
+    assert ledger.limits.active(ACCOUNT) == []
+
+
+@pytest.mark.parametrize("words", [("show",), ("set", "--jobs-in-flight", "1", "--for", "1h")])
+def test_a_destination_of_a_broken_catalog_is_answered_with_the_accounts(shell, broken, words):
+    result = shell(words[0], "socktown", *words[1:])
+
+    assert result.exit_code == 2
+    assert "the catalog is broken" in result.stderr
+    assert ACCOUNT in result.stderr
 
 
 # --- set --------------------------------------------------------------------------------------

@@ -265,3 +265,13 @@ def test_a_folder_that_is_not_there_is_told_by_its_path(tmp_path):
 
 def test_an_empty_catalog_has_nothing_in_it(tmp_path):
     assert load_catalog(tmp_path).orchestrations == {}
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_of_the_catalog(tmp_path, monkeypatch):
+    def refuse(_folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+
+    with pytest.raises(CatalogError, match="cannot be read: Permission denied"):
+        load_catalog(tmp_path)

@@ -71,6 +71,10 @@ def test_without_redis_the_error_names_the_command_that_starts_it():
         ("DESKFEED_CONCURRENCY", "hunter2"),
         ("DESKFEED_LOG_FORMAT", "hunter2"),
         ("DESKFEED_TIME_SCALE", "hunter2"),
+        ("DESKFEED_METRICS_PORT", "hunter2"),
+        ("DESKFEED_METRICS_PORT", "0"),
+        ("DESKFEED_METRICS_PORT", "65536"),
+        ("DESKFEED_METRICS_HOST", ""),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_is_not_repeated(monkeypatch, name, value):
@@ -97,3 +101,11 @@ def test_a_redis_url_that_is_none_is_refused_and_not_repeated(monkeypatch, url):
     with pytest.raises(UsageError, match="DESKFEED_REDIS_URL is not of the form") as caught:
         load_settings().redis()
     assert "hunter2" not in str(caught.value)
+
+
+def test_metrics_are_off_and_for_this_machine_only_by_default(monkeypatch):
+    assert (load_settings().metrics_port, load_settings().metrics_host) == (None, "127.0.0.1")
+
+    monkeypatch.setenv("DESKFEED_METRICS_PORT", "9108")
+    monkeypatch.setenv("DESKFEED_METRICS_HOST", "0.0.0.0")
+    assert (load_settings().metrics_port, load_settings().metrics_host) == (9108, "0.0.0.0")

@@ -246,3 +246,12 @@ def test_every_answer_has_a_consequence(status, headers, body, posted):
     assert found.title
     assert len(str(found)) < 600
     assert posted or not isinstance(found, Ambiguous | Refused)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusal_says_how_zendesk_refused(status):
+    assert error(status, posted=True, body=b"{}").reason == f"http_{status}"
+
+
+def test_a_refusal_of_our_own_has_no_reason():
+    assert Refused("the request would be too large").reason is None

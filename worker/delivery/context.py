@@ -14,11 +14,12 @@ from worker.errors import DeskfeedError, DestinationError
 from worker.failpoints import reach
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
+from worker.ledger.outcomes import SENT_AGAIN_CODE
 from worker.ledger.records import Account, Target
 from worker.limiter import Limiter
-from worker.profile import Outcome, OutcomeKind, Profile
+from worker.profile import Outcome, Profile
 from worker.times import Times
-from worker.zendesk.replies import JobAccepted, JobStatuses
+from worker.zendesk.replies import JobAccepted, JobStatuses, UserRecord
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,10 @@ class Client(Protocol):
 
     def job_statuses(self, job_ids: Sequence[str]) -> JobStatuses:
         """Return the jobs that Zendesk knows of these."""
+        ...
+
+    def users_show_many(self, external_ids: Sequence[str]) -> Sequence[UserRecord]:
+        """Return the users that have these external_ids, one batch of `readable_batches`."""
         ...
 
 
@@ -88,6 +93,11 @@ class Context:
         admitted = self.ledger.chunks.admit(run_id, self.window, seconds)
         return tuple(Deliver(run_id, seq, seconds) for seq in admitted)
 
+    def go_on(self, run_id: str) -> tuple[Hint, ...]:
+        """After chunks have ended: let the run's last one in if it is its turn, or end it."""
+        last = self.admit(run_id) if self.ledger.chunks.last_waits(run_id) else ()
+        return (*last, *self.close(run_id))
+
     def close(self, run_id: str) -> tuple[Hint, ...]:
         """End the run if all its chunks have ended, or if too many of its rows failed.
 
@@ -128,9 +138,9 @@ def likely_seconds(account: Account, rows: int) -> float:
     return JOB_OVERHEAD_S + account.job_seconds * rows / 100
 
 
-def unconfirmed(profiles: Sequence[Profile], detail: str) -> list[Outcome]:
-    """Return the outcome of rows of which nobody can say what became of them."""
-    return [Outcome(p.row, OutcomeKind.UNCONFIRMED, "unconfirmed", detail) for p in profiles]
+def worth_again(outcomes: Sequence[Outcome]) -> frozenset[int]:
+    """Return the rows whose failure passes by itself; they are sent once more."""
+    return frozenset(o.row for o in outcomes if o.code == SENT_AGAIN_CODE)
 
 
 def reason_of(error: DeskfeedError) -> dict[str, str]:

@@ -18,14 +18,13 @@ from worker.delivery.context import (
     Context,
     likely_seconds,
     reason_of,
-    unconfirmed,
+    worth_again,
 )
 from worker.delivery.permits import Ticket
 from worker.errors import DeskfeedError, DestinationError, Superseded, Throttled
 from worker.failpoints import reach
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
-from worker.ledger.recovery import MOST_UNCLEAR
 from worker.profile import Outcome
 from worker.zendesk.replies import JobStatus, JobStatuses, match_results
 
@@ -68,7 +67,7 @@ class Poller:
         for group in _by_target(due):
             hints.extend(self._look(account, group))
         for ended in sorted({chunk.run_id for chunk in due}):
-            hints.extend(self._in.close(ended))
+            hints.extend(self._in.go_on(ended))
         return Done(tuple(hints))
 
     def _look(self, account: str, due: Sequence[DueChunk]) -> Sequence[Hint]:
@@ -186,22 +185,20 @@ class Poller:
     def _lost(
         self, account: Account, chunk: DueChunk, why: str, found: Sequence[Outcome] = ()
     ) -> Sequence[Hint]:
-        """Nobody can say what became of the chunk: send it again, or end it unconfirmed."""
+        """Nobody can say what became of the chunk: settle; whoever claims it then goes on."""
         log.warning("job_unclear", run_id=chunk.run_id, seq=chunk.seq, why=why)
-        if chunk.spent + 1 >= MOST_UNCLEAR:
-            profiles = self._ledger.outcomes.profiles(chunk.run_id, chunk.seq)
-            known = {outcome.row: outcome for outcome in found}
-            self._finish(chunk, [known.get(o.row, o) for o in unconfirmed(profiles, why)])
-            return ()
         settle = self._in.settle_seconds(account, chunk.rows)
         message = settle <= self._in.times.longest_countdown
-        self._ledger.polling.lost(chunk, settle, why, message=message)
+        self._ledger.polling.lost(chunk, settle, why, message=message, known=found)
         return (Deliver(chunk.run_id, chunk.seq, settle),) if message else ()
 
     def _finish(self, chunk: DueChunk, outcomes: Sequence[Outcome]) -> None:
-        self._ledger.outcomes.finish(chunk.run_id, chunk.seq, chunk.fence, outcomes)
+        again = worth_again(outcomes)
+        to = self._ledger.outcomes.finish(
+            chunk.run_id, chunk.seq, chunk.fence, outcomes, again=again
+        )
         reach("outcome.committed")
-        log.info("chunk_done", run_id=chunk.run_id, seq=chunk.seq, job_id=chunk.job_id)
+        log.info("chunk_done", run_id=chunk.run_id, seq=chunk.seq, job_id=chunk.job_id, again=to)
 
     def _learn(self, account: Account, chunk: DueChunk) -> None:
         """How long do jobs take? A look tells only whether this one has ended by now.

@@ -1,12 +1,12 @@
 """Submitting one chunk: claim, job slot, permit, `submitting`, confirm, POST, `polling`.
 
+A chunk whose attempts are spent is read back in place of being sent (`readback.py`).
+
 Whatever goes wrong with the POST is decided once, in `_after`, by the class of the error; the
 ledger has been told before `submit` returns.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import structlog
 
@@ -18,9 +18,9 @@ from worker.delivery.context import (
     Context,
     likely_seconds,
     reason_of,
-    unconfirmed,
 )
 from worker.delivery.permits import RETRY_S, Ticket
+from worker.delivery.readback import ReadBack
 from worker.errors import (
     Ambiguous,
     DeskfeedError,
@@ -42,6 +42,9 @@ from worker.profile import Outcome, OutcomeKind
 
 log = structlog.get_logger(__name__)
 
+MOST_REFUSED = 3
+"""So many chunks refused as a whole, for one reason and with no good row, pause a destination."""
+
 COMMIT_LEAD_S = 0.04
 """`submitting` is committed this long before the slot, so that the commit does not make it late."""
 
@@ -57,6 +60,7 @@ class Submitter:
         self._in = context
         self._chunks = context.ledger.chunks
         self._permits = context.permits
+        self._read_back = ReadBack(context)
 
     def submit(self, run_id: str, seq: int) -> Step:
         """Send one chunk, or say what it waits for.
@@ -68,7 +72,7 @@ class Submitter:
             return self._too_early(run_id, seq)
         reach("chunk.claimed")
         try:
-            return self._send(claim)
+            return self._go_on(claim)
         except Superseded as error:
             log.warning("chunk_fenced", reason=error.message)
             self._let_go(claim)
@@ -90,6 +94,23 @@ class Submitter:
             self._chunks.wait(claim, 0.0, "interrupted", message=False)
         except LedgerError as error:  # it has moved on, or the ledger is away: the lease will end
             log.debug("claim_not_given_back", reason=error.message)
+
+    def _go_on(self, claim: Claim) -> Step:
+        """Send what was claimed, unless it has been sent too often, or is not what was spooled."""
+        if not claim.intact:
+            return self._quarantine(claim)
+        if claim.spent >= MOST_UNCLEAR:
+            return self._read_back.end(claim)
+        return self._send(claim)
+
+    def _quarantine(self, claim: Claim) -> Step:
+        log.error("payload_changed", run_id=claim.run_id, seq=claim.seq)
+        kind = OutcomeKind.UNCONFIRMED if claim.spent else OutcomeKind.FAILED
+        detail = "the rows in the ledger are not those that were planned; they were not sent"
+        self._in.ledger.outcomes.end_all(
+            claim.run_id, claim.seq, claim.fence, kind, "payload_changed", detail
+        )
+        return Done((*self._in.admit(claim.run_id), *self._in.close(claim.run_id)))
 
     def _send(self, claim: Claim) -> Step:
         account = self._in.ledger.polling.account(claim.target.account)
@@ -192,23 +213,31 @@ class Submitter:
         return self._retreat(claim, seconds, error.code, sent=True)
 
     def _refused(self, claim: Claim, error: Refused) -> Step:
+        refused = self._chunks.note_refusal(claim, error.reason) if error.reason else 0
+        if refused >= MOST_REFUSED:
+            return self._all_refused(claim, refused, error)
         if len(claim.profiles) > 1:
             halves = self._chunks.split(claim)
             return Done(tuple(Deliver(claim.run_id, seq) for seq in halves))
         outcome = Outcome(
             claim.profiles[0].row, OutcomeKind.FAILED, "rejected_by_zendesk", error.message
         )
-        return self._end(claim, [outcome])
+        self._in.ledger.outcomes.finish(
+            claim.run_id, claim.seq, claim.fence, [outcome], leaves=(ChunkState.SUBMITTING,)
+        )
+        return Done((*self._in.admit(claim.run_id), *self._in.close(claim.run_id)))
+
+    def _all_refused(self, claim: Claim, refused: int, error: Refused) -> Step:
+        """It is not a row that is at fault: a person looks, before the rest is taken to pieces."""
+        self._chunks.unsubmit(claim, 0.0, "chunks_refused", sent=True, message=False)
+        pausing = DestinationError(
+            f"Zendesk refused {refused} chunks of {claim.run_id} as a whole and took no row of it. "
+            f"The last time: {error.message}",
+            code="chunks_refused",
+        )
+        return self._in.pause_destination(claim.target, pausing)
 
     def _unclear(self, claim: Claim, account: Account, error: DeskfeedError) -> Step:
-        if claim.spent + 1 >= MOST_UNCLEAR:
-            return self._end(claim, unconfirmed(claim.profiles, error.message))
         settle = self._in.settle_seconds(account, len(claim.profiles))
         self._chunks.unclear(claim, settle, error.code)
         return Wait(settle, error.code, message=settle <= self._in.times.longest_countdown)
-
-    def _end(self, claim: Claim, outcomes: Sequence[Outcome]) -> Step:
-        self._in.ledger.outcomes.finish(
-            claim.run_id, claim.seq, claim.fence, outcomes, leaves=(ChunkState.SUBMITTING,)
-        )
-        return Done((*self._in.admit(claim.run_id), *self._in.close(claim.run_id)))

@@ -10,25 +10,24 @@ POST (nothing happened) from a death after it (nobody can say).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
-from worker.errors import Superseded
-from worker.ledger import spool
+from worker.errors import LedgerError, Superseded
+from worker.ledger import children, spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
-from worker.ledger.payloads import load_profiles, remove_profiles, store_profiles
-from worker.ledger.polling import planned_look
+from worker.ledger.payloads import intact_profiles, remove_profiles
+from worker.ledger.polling import first_look
 from worker.ledger.records import Claim
-from worker.ledger.runs import load_target
+from worker.ledger.runs import load_target, lock_run
 from worker.ledger.schema import chunks, delivered, runs
-from worker.ledger.states import HELD_BACK, UNSUBMITTED, ChunkState, RunState
-from worker.profile import Profile
+from worker.ledger.states import HELD_BACK, ChunkState, RunState
+from worker.ledger.window import admit_planned, last_waits, run_is
 from worker.times import Times
 
 
@@ -65,43 +64,29 @@ class Chunks:
     def admit(self, run_id: str, window: int, in_seconds: float = 0.0) -> list[int]:
         """Queue planned chunks until `window` of the run are not yet submitted; returns them.
 
+        Rows that are sent again were in conflict with other jobs: their chunk is let in last, when
+        all others of the run have ended.
+
         Args:
             run_id: which run.
             window: how many at a time.
             in_seconds: when the caller's messages arrive.
         """
         with self._db.write() as connection:
-            lock_run(connection, run_id)
-            waiting = connection.scalar(
-                select(func.count()).where(
-                    chunks.c.run_id == run_id, chunks.c.state.in_(UNSUBMITTED)
-                )
-            )
-            room = window - int(waiting or 0)
-            if room <= 0:
-                return []
-            first = (
-                select(chunks.c.seq)
-                .where(chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED)
-                .where(_run_is(run_id, RunState.SENDING))
-                .order_by(chunks.c.seq)
-                .limit(room)
-            )
             now = self._db.now(connection)
-            admitted = connection.scalars(
-                update(chunks)
-                .where(
-                    chunks.c.run_id == run_id,
-                    chunks.c.state == ChunkState.PLANNED,
-                    chunks.c.seq.in_(first.scalar_subquery()),
-                )
-                .values(state=ChunkState.QUEUED, wake_at=now + in_seconds + self._times.overdue)
-                .returning(chunks.c.seq)
-            ).all()
-            return sorted(admitted)
+            wake_at = now + in_seconds + self._times.overdue
+            return admit_planned(connection, run_id, window, wake_at)
+
+    def last_waits(self, run_id: str) -> bool:
+        """Return whether the run has a chunk of rows to send again that was not let in yet."""
+        with self._db.read() as connection:
+            return last_waits(connection, run_id)
 
     def claim(self, run_id: str, seq: int, owner: str) -> Claim | None:
-        """Take a chunk in hand, or return None: somebody else has it, or it is not its time."""
+        """Take a chunk in hand, or return None: somebody else has it, or it is not its time.
+
+        A claim whose payload is not what was spooled says so (`intact`), and has no profiles.
+        """
         with self._db.write() as connection:
             now = self._db.now(connection)
             ready = or_(
@@ -113,7 +98,7 @@ class Chunks:
             )
             changed = connection.execute(
                 update(chunks)
-                .where(_this(run_id, seq), ready, _run_is(run_id, RunState.SENDING))
+                .where(_this(run_id, seq), ready, run_is(run_id, RunState.SENDING))
                 .values(
                     state=ChunkState.CLAIMED,
                     fence=chunks.c.fence + 1,
@@ -144,6 +129,7 @@ class Chunks:
         planned = select(chunks.c.seq).where(
             chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED
         )
+        profiles = intact_profiles(connection, run_id, seq, row.digest)
         return Claim(
             run_id=run_id,
             seq=seq,
@@ -152,12 +138,34 @@ class Chunks:
             spent=row.spent,
             orchestration=row.orchestration,
             target=load_target(row.target),
-            profiles=load_profiles(connection, run_id, seq),
+            profiles=profiles or (),
             share=float(orjson.loads(row.options).get("share", 1.0)),  # absent in older runs
             more=connection.scalar(planned.limit(1)) is not None,
+            intact=profiles is not None,
+            first_submitted_at=row.first_submitted_at,
+            read_backs=row.read_backs,
+            known=spool.decode_outcomes(row.known),
         )
 
-    def wait(self, claim: Claim, seconds: float, why: str, *, message: bool = True) -> None:
+    def renew(self, claim: Claim) -> None:
+        """Hold a claim for another lease.
+
+        Raises:
+            Superseded: the claim was taken over, or the run was stopped.
+        """
+        with self._db.write() as connection:
+            wake_at = self._db.now(connection) + self._times.lease
+            self._move(connection, claim, ChunkState.CLAIMED, wake_at=wake_at)
+
+    def wait(
+        self,
+        claim: Claim,
+        seconds: float,
+        why: str,
+        *,
+        message: bool = True,
+        read_back_failed: bool = False,
+    ) -> None:
         """Give a claim back; the chunk is not taken up again before `seconds` are over.
 
         Args:
@@ -166,8 +174,10 @@ class Chunks:
             why: a word for people and metrics.
             message: whether the caller sends a message that arrives then. Without, the chunk
                 rests in the ledger until the sweeper finds its time come.
+            read_back_failed: whether a read-back was made and failed; there are only so many.
         """
-        self._leave(claim, ChunkState.CLAIMED, seconds, why, message=message)
+        extra: dict[str, Any] = {"read_backs": chunks.c.read_backs + 1} if read_back_failed else {}
+        self._leave(claim, ChunkState.CLAIMED, seconds, why, message=message, **extra)
 
     def unsubmit(
         self,
@@ -249,18 +259,27 @@ class Chunks:
 
         Raises:
             Superseded: the claim was taken over, or the run no longer sends.
+            LedgerError: the payload is not what was spooled.
         """
+        if not claim.intact:
+            raise LedgerError(
+                f"chunk {claim.seq} of {claim.run_id} is not what was spooled and is never sent",
+                code="payload_changed",
+            )
         with self._db.write() as connection:
             if self._free_slots(connection, claim.target.account, lock=True) <= 0:
                 return False
+            now = self._db.now(connection)
             self._move(
                 connection,
                 claim,
                 ChunkState.CLAIMED,
-                _run_is(claim.run_id, RunState.SENDING),
+                run_is(claim.run_id, RunState.SENDING),
                 state=ChunkState.SUBMITTING,
                 attempt=chunks.c.attempt + 1,
-                wake_at=self._db.now(connection) + self._times.lease,
+                known=None,
+                first_submitted_at=func.coalesce(chunks.c.first_submitted_at, now),
+                wake_at=now + self._times.lease,
             )
             hashes = [spool.key_hash(profile.key, self._hash_key) for profile in claim.profiles]
             connection.execute(
@@ -284,7 +303,7 @@ class Chunks:
         with self._db.write() as connection:
             now = self._db.now(connection)
             ready_at = now + likely_seconds
-            poll_at, joined = self._poll_time(connection, claim, ready_at)
+            poll_at, joined = first_look(connection, claim, ready_at, self._times.poll_batch)
             message = poll_at - now <= self._times.longest_countdown
             self._move(
                 connection,
@@ -312,28 +331,23 @@ class Chunks:
             )
             return Accepted(poll_at, max(0.0, poll_at - now), message and not joined)
 
-    def _poll_time(
-        self, connection: Connection, claim: Claim, ready_at: float
-    ) -> tuple[float, bool]:
-        """One look shall answer for several jobs: wait for company, unless nobody comes."""
-        more = connection.scalar(
-            select(chunks.c.seq)
-            .where(
-                chunks.c.run_id == claim.run_id,
-                chunks.c.seq != claim.seq,
-                chunks.c.state.in_(UNSUBMITTED | {ChunkState.PLANNED}),
-            )
-            .limit(1)
-        )
-        if more is None:
-            return ready_at, False
-        latest = ready_at + self._times.poll_batch
-        planned = planned_look(connection, claim.target.account, ready_at, latest)
-        return (latest, False) if planned is None else (planned, True)
+    def note_refusal(self, claim: Claim, reason: str) -> int:
+        """Note that Zendesk refused a chunk as a whole; tells whether it takes any of the run.
+
+        Args:
+            claim: the chunk, `submitting`.
+            reason: how it was refused.
+
+        Returns:
+            The chunks as spooled that were refused so, or 0 if Zendesk took a chunk and has not
+            ended with it, or took a row.
+        """
+        with self._db.write() as connection:
+            self._move(connection, claim, ChunkState.SUBMITTING, refused=reason)
+            return children.count_refused(connection, claim.run_id, reason)
 
     def split(self, claim: Claim) -> list[int]:
         """Replace a chunk that was refused as a whole by its two halves; returns their numbers."""
-        middle = len(claim.profiles) // 2
         with self._db.write() as connection:
             lock_run(connection, claim.run_id)
             now = self._db.now(connection)
@@ -346,31 +360,9 @@ class Chunks:
                 wake_at=None,
             )
             remove_profiles(connection, claim.run_id, claim.seq)
-            last = connection.scalar(
-                select(func.max(chunks.c.seq)).where(chunks.c.run_id == claim.run_id)
-            )
-            halves = (claim.profiles[:middle], claim.profiles[middle:])
-            for offset, half in enumerate(halves, start=1):
-                self._add_half(connection, claim, int(last or 0) + offset, half)
+            halves = children.add_halves(connection, claim, now + self._times.overdue)
             record(connection, self._db, "chunk_split", claim.run_id, claim.seq)
-            return [int(last or 0) + 1, int(last or 0) + 2]
-
-    def _add_half(
-        self, connection: Connection, claim: Claim, seq: int, half: Sequence[Profile]
-    ) -> None:
-        connection.execute(
-            insert(chunks).values(
-                run_id=claim.run_id,
-                seq=seq,
-                parent_seq=claim.seq,
-                account=claim.target.account,
-                state=ChunkState.QUEUED,
-                rows=len(half),
-                spent=claim.spent,
-                wake_at=self._db.now(connection) + self._times.overdue,
-            )
-        )
-        store_profiles(connection, claim.run_id, seq, half)
+            return halves
 
     def _free_slots(self, connection: Connection, account: str, *, lock: bool) -> int:
         """Count, if asked under the account's lock so that two cannot both take the last slot."""
@@ -403,14 +395,5 @@ class Chunks:
             )
 
 
-def lock_run(connection: Connection, run_id: str) -> None:
-    """Keep other transactions from adding or admitting chunks of a run until this one ends."""
-    connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update())
-
-
 def _this(run_id: str, seq: int) -> Any:
     return and_(chunks.c.run_id == run_id, chunks.c.seq == seq)
-
-
-def _run_is(run_id: str, state: RunState) -> Any:
-    return exists().where(runs.c.run_id == run_id, runs.c.state == state)

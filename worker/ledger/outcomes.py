@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from worker.errors import Superseded
 from worker.failpoints import reach
 from worker.ledger import spool
+from worker.ledger.children import add_again
 from worker.ledger.database import Database
 from worker.ledger.events import record
-from worker.ledger.payloads import load_profiles, remove_profiles, store_profiles
+from worker.ledger.payloads import (
+    intact_profiles,
+    load_profiles,
+    remove_profiles,
+    store_profiles,
+)
+from worker.ledger.runs import lock_run
 from worker.ledger.schema import chunks, delivered, outcomes, runs
-from worker.ledger.states import ChunkState, RunState
-from worker.profile import Outcome, OutcomeKind, Profile
+from worker.ledger.states import MAY_BE_SENT, ChunkState, RunState
+from worker.profile import CHUNK_SIZE, Outcome, OutcomeKind, Profile
 
 KEEP_FAILED_SECONDS = 7 * 24 * 3600.0
 """How long the profiles of failed, unconfirmed and cancelled rows are kept."""
 
 DELIVERED = frozenset({OutcomeKind.CREATED, OutcomeKind.UPDATED})
+
+SENT_AGAIN_CODE = "row_conflict"
+"""The code of a row whose failure passes by itself; it is sent once more before it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Which chunk ends how: the conditions and the outcome of its last transition."""
+
+    run_id: str
+    seq: int
+    fence: int
+    leaves: tuple[ChunkState, ...]
+    ends: ChunkState
+    why: str | None = None
 
 
 class Outcomes:
@@ -44,110 +67,169 @@ class Outcomes:
         *,
         leaves: Iterable[ChunkState] = (ChunkState.POLLING,),
         ends: ChunkState = ChunkState.DONE,
-    ) -> None:
-        """End a chunk: exactly one outcome for each of its rows.
+        again: Collection[int] = (),
+    ) -> int | None:
+        """End a chunk: exactly one outcome for each of its rows, or another chunk for it.
+
+        Args:
+            run_id: which run.
+            seq: which chunk.
+            fence: the caller's.
+            found: one for each row, in order.
+            leaves: the states that the chunk may be in.
+            ends: its state afterwards.
+            again: failed rows that are worth sending once more. They have no outcome yet, unless
+                the chunk itself is of rows sent again, or the run is being stopped.
+
+        Returns:
+            The chunk in which rows are sent again, if any are.
 
         Raises:
             Superseded: the chunk has moved on; nothing was written.
             ValueError: the outcomes are not those of the chunk's rows.
         """
+        end = _End(run_id, seq, fence, tuple(leaves), ends)
         with self._db.write() as connection:
-            self._finish(connection, run_id, seq, fence, found, tuple(leaves), ends)
+            if again:
+                lock_run(connection, run_id)
+            moving = _movable(connection, end, found, again) if again else frozenset()
+            return self._finish(connection, end, found, moving)
 
     def _finish(
         self,
         connection: Connection,
-        run_id: str,
-        seq: int,
-        fence: int,
+        end: _End,
         found: Sequence[Outcome],
-        leaves: Sequence[ChunkState],
-        ends: ChunkState,
-    ) -> None:
+        moving: Collection[int] = frozenset(),
+    ) -> int | None:
+        final = [outcome for outcome in found if outcome.row not in moving]
+        self._end(connection, end, final)
+        profiles = load_profiles(connection, end.run_id, end.seq)
+        if [p.row for p in profiles] != [o.row for o in found]:
+            raise ValueError(f"chunk {end.seq} of {end.run_id}: outcomes are not those of its rows")
+        self._write_rows(connection, end, final)
+        ended = [p for p in profiles if p.row not in moving]
+        self._keep(connection, end, ended, final)
+        self._remember(connection, end.run_id, ended, final)
+        reach("outcome.before")
+        if not moving:
+            return None
+        moved = [p for p in profiles if p.row in moving]
+        to = add_again(connection, end.run_id, end.seq, moved)
+        record(connection, self._db, "rows_again", end.run_id, end.seq, rows=len(moved), to=to)
+        return to
+
+    def _end(self, connection: Connection, end: _End, final: Sequence[Outcome]) -> None:
+        """The conditional UPDATE of every end; the chunk is left with the rows that ended in it."""
         changed = connection.execute(
             update(chunks)
             .where(
-                chunks.c.run_id == run_id,
-                chunks.c.seq == seq,
-                chunks.c.fence == fence,
-                chunks.c.state.in_(leaves),
+                chunks.c.run_id == end.run_id,
+                chunks.c.seq == end.seq,
+                chunks.c.fence == end.fence,
+                chunks.c.state.in_(end.leaves),
             )
             .values(
-                state=ends,
+                state=end.ends,
+                why=end.why,
                 ended_at=self._db.now(connection),
                 wake_at=None,
                 poll_at=None,
                 owner=None,
-                created=sum(o.kind == OutcomeKind.CREATED for o in found),
-                updated=sum(o.kind == OutcomeKind.UPDATED for o in found),
-                results=spool.encode_results(found),
+                known=None,
+                rows=len(final),
+                created=sum(o.kind == OutcomeKind.CREATED for o in final),
+                updated=sum(o.kind == OutcomeKind.UPDATED for o in final),
+                results=spool.encode_results(final),
             )
         ).rowcount
         if changed != 1:
-            raise Superseded(f"chunk {seq} of {run_id} has moved on without this worker")
-        profiles = load_profiles(connection, run_id, seq)
-        if [p.row for p in profiles] != [o.row for o in found]:
-            raise ValueError(f"chunk {seq} of {run_id}: outcomes are not those of its rows")
-        self._write_rows(connection, run_id, seq, found)
-        self._keep(connection, run_id, seq, profiles, found)
-        self._remember(connection, run_id, profiles, found)
-        record(connection, self._db, f"chunk_{ends}", run_id, seq)
-        reach("outcome.before")
+            raise Superseded(f"chunk {end.seq} of {end.run_id} has moved on without this worker")
+        why = {"why": end.why} if end.why else {}
+        record(connection, self._db, f"chunk_{end.ends}", end.run_id, end.seq, **why)
 
     def profiles(self, run_id: str, seq: int) -> tuple[Profile, ...]:
         """Return the profiles that a chunk holds."""
         with self._db.read() as connection:
             return load_profiles(connection, run_id, seq)
 
+    # --- ends without a job's word ------------------------------------------------------------
+
+    def end_all(
+        self,
+        run_id: str,
+        seq: int,
+        fence: int,
+        kind: OutcomeKind,
+        code: str,
+        detail: str,
+        *,
+        leaves: Iterable[ChunkState] = (ChunkState.CLAIMED,),
+        ends: ChunkState = ChunkState.QUARANTINED,
+    ) -> None:
+        """End a chunk with one outcome for all rows, but for those of which a job told another.
+
+        It needs no payload that is as it was spooled: then nothing is kept of it.
+
+        Raises:
+            Superseded: the chunk has moved on; nothing was written.
+            ValueError: the payload was written by a version that this one does not know.
+        """
+        end = _End(run_id, seq, fence, tuple(leaves), ends, why=code)
+        with self._db.write() as connection:
+            self._end_all(connection, end, Outcome(0, kind, code, detail))
+
+    def _end_all(self, connection: Connection, end: _End, outcome: Outcome) -> None:
+        this = (chunks.c.run_id == end.run_id, chunks.c.seq == end.seq)
+        row = connection.execute(select(chunks).where(*this)).one()
+        profiles = intact_profiles(connection, end.run_id, end.seq, row.digest)
+        if profiles is None:
+            numbers = _numbers(connection, end.run_id, end.seq, row.rows)
+            found = [replace(outcome, row=number) for number in numbers]
+            self._end(connection, end, found)
+            remove_profiles(connection, end.run_id, end.seq)
+            self._write_rows(connection, end, found)
+            return
+        known = {told.row: told for told in spool.decode_outcomes(row.known)}
+        found = [known.get(p.row, replace(outcome, row=p.row)) for p in profiles]
+        self._finish(connection, end, found)
+
     def cancel_some(self, run_id: str, limit: int = 200) -> int:
         """Cancel unsent chunks of a stopping run; returns how many, 0 when none is left.
 
-        A chunk whose POST may have arrived is not cancelled: its rows are unconfirmed.
+        A chunk whose POST may have arrived is not cancelled: its rows are unconfirmed. Nor are
+        rows that were to be sent again: Zendesk answered them once, so they failed.
         """
-        unsent = (
-            ChunkState.PLANNED,
-            ChunkState.QUEUED,
-            ChunkState.WAITING,
-            ChunkState.CLAIMED,
-            ChunkState.AMBIGUOUS,
-        )
         with self._db.write() as connection:
             rows = connection.execute(
-                select(chunks.c.seq, chunks.c.fence, chunks.c.state, chunks.c.spent)
+                select(chunks)
                 .join(runs, runs.c.run_id == chunks.c.run_id)
                 .where(
                     chunks.c.run_id == run_id,
-                    chunks.c.state.in_(unsent),
+                    chunks.c.state.in_(MAY_BE_SENT),
                     runs.c.state == RunState.STOPPING,
                 )
                 .order_by(chunks.c.seq)
                 .limit(limit)
             ).all()
             for row in rows:
-                self._cancel(connection, run_id, row)
+                self._cancel(connection, row)
             return len(rows)
 
-    def _cancel(self, connection: Connection, run_id: str, row: Any) -> None:
-        maybe_sent = row.spent > 0
-        kind = OutcomeKind.UNCONFIRMED if maybe_sent else OutcomeKind.SKIPPED
-        code = "unconfirmed" if maybe_sent else "cancelled"
-        ends = ChunkState.DONE if maybe_sent else ChunkState.CANCELLED
+    def _cancel(self, connection: Connection, row: Row[Any]) -> None:
+        outcome, ends = _when_stopped(row)
+        leaves = (ChunkState(row.state),)
         try:
-            profiles = load_profiles(connection, run_id, row.seq)
-            found = [Outcome(p.row, kind, code) for p in profiles]
-            leaves = (ChunkState(row.state),)
-            self._finish(connection, run_id, row.seq, row.fence, found, leaves, ends)
+            self._end_all(connection, _End(row.run_id, row.seq, row.fence, leaves, ends), outcome)
         except Superseded:
             return  # a worker moved it meanwhile; the next look sees where to
 
-    def _write_rows(
-        self, connection: Connection, run_id: str, seq: int, found: Sequence[Outcome]
-    ) -> None:
+    def _write_rows(self, connection: Connection, end: _End, found: Sequence[Outcome]) -> None:
         rows = [
             {
-                "run_id": run_id,
+                "run_id": end.run_id,
                 "row": o.row,
-                "seq": seq,
+                "seq": end.seq,
                 "kind": o.kind,
                 "code": o.code or "unconfirmed",
                 "detail": o.detail,
@@ -162,17 +244,16 @@ class Outcomes:
     def _keep(
         self,
         connection: Connection,
-        run_id: str,
-        seq: int,
+        end: _End,
         profiles: Sequence[Profile],
         found: Sequence[Outcome],
     ) -> None:
         """Delivered people leave the ledger here; only those whom `retry` may need stay a while."""
-        remove_profiles(connection, run_id, seq)
+        remove_profiles(connection, end.run_id, end.seq)
         kept = [p for p, o in zip(profiles, found, strict=True) if o.kind not in DELIVERED]
         if kept:
             expires_at = self._db.now(connection) + KEEP_FAILED_SECONDS
-            store_profiles(connection, run_id, seq, kept, expires_at)
+            store_profiles(connection, end.run_id, end.seq, kept, expires_at)
 
     def _remember(
         self,
@@ -204,3 +285,46 @@ class Outcomes:
             )
         )
         connection.execute(insert(delivered), rows)
+
+
+def _movable(
+    connection: Connection, end: _End, found: Sequence[Outcome], again: Collection[int]
+) -> frozenset[int]:
+    """Return the rows that may be sent once more: failed, for the first time, in a run going on."""
+    first_time = connection.scalar(
+        select(chunks.c.seq)
+        .join(runs, runs.c.run_id == chunks.c.run_id)
+        .where(
+            chunks.c.run_id == end.run_id,
+            chunks.c.seq == end.seq,
+            ~chunks.c.again,
+            runs.c.state.in_((RunState.SENDING, RunState.PAUSED)),
+        )
+    )
+    if first_time is None:
+        return frozenset()
+    return frozenset(o.row for o in found if o.row in again and o.kind == OutcomeKind.FAILED)
+
+
+def _when_stopped(row: Row[Any]) -> tuple[Outcome, ChunkState]:
+    """Return what becomes of the rows of a chunk that is not sent any more."""
+    if row.spent > 0:
+        return Outcome(0, OutcomeKind.UNCONFIRMED, "unconfirmed"), ChunkState.DONE
+    if row.again:
+        detail = "the run was stopped before the row was sent again"
+        return Outcome(0, OutcomeKind.FAILED, SENT_AGAIN_CODE, detail), ChunkState.DONE
+    return Outcome(0, OutcomeKind.SKIPPED, "cancelled"), ChunkState.CANCELLED
+
+
+def _numbers(connection: Connection, run_id: str, seq: int, rows: int) -> list[int]:
+    """Return the row numbers of a chunk whose payload is not what was spooled.
+
+    They are the payload's if it can be read and they can be right. Else they are below zero:
+    how many rows these were is known, which ones is not.
+    """
+    read = [p.row for p in intact_profiles(connection, run_id, seq, None) or ()]
+    taken = select(outcomes.c.row).where(outcomes.c.run_id == run_id, outcomes.c.row.in_(read))
+    plausible = len(set(read)) == len(read) == rows and min(read, default=0) > 0
+    if plausible and connection.scalar(taken.limit(1)) is None:
+        return read
+    return [-(seq * CHUNK_SIZE + offset) for offset in range(rows)]

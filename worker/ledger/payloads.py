@@ -6,10 +6,15 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
-from worker.errors import Superseded
+from worker.errors import RunError, Superseded
 from worker.ledger import spool
-from worker.ledger.schema import payloads
+from worker.ledger.database import Database
+from worker.ledger.schema import chunks, payloads
+from worker.ledger.states import MAY_BE_SENT
 from worker.profile import Profile
+
+CHECKED_AT_A_TIME = 100
+"""Chunks whose digests are compared in one snapshot: some megabytes at most."""
 
 
 def load_profiles(connection: Connection, run_id: str, seq: int) -> tuple[Profile, ...]:
@@ -24,6 +29,69 @@ def load_profiles(connection: Connection, run_id: str, seq: int) -> tuple[Profil
     if row is None:
         raise Superseded(f"chunk {seq} of {run_id} has moved on without this worker")
     return spool.decode_profiles(row.blob, row.codec)
+
+
+def intact_profiles(
+    connection: Connection, run_id: str, seq: int, digest: bytes | None
+) -> tuple[Profile, ...] | None:
+    """Return the spooled profiles of an open chunk, or None if they are not what was spooled.
+
+    Args:
+        connection: a transaction in which the chunk is known to be open.
+        run_id: which run.
+        seq: which chunk.
+        digest: of the profiles as they were spooled; None in rows of older versions, whose
+            profiles must only be readable.
+
+    Raises:
+        ValueError: they were written by a version that this one does not know.
+    """
+    row = connection.execute(
+        select(payloads.c.blob, payloads.c.codec).where(_this(run_id, seq))
+    ).one_or_none()
+    return None if row is None else spool.decode_intact(row.blob, row.codec, digest)
+
+
+def check_snapshot(database: Database, run_id: str) -> None:
+    """Compare all that a run may still send with what was spooled, some chunks at a time.
+
+    Raises:
+        RunError: the rows of some chunks are not those that were planned.
+        ValueError: they were written by a version that this one does not know.
+    """
+    after: int | None = 0
+    while after is not None:
+        with database.read() as connection:
+            changed, after = _changed(connection, run_id, after)
+        if changed:
+            named = ", ".join(str(seq) for seq in changed[:5])
+            more = ", …" if len(changed) > 5 else ""
+            raise RunError(
+                f"{run_id} cannot go on: in the ledger the rows of chunk {named}{more} are not "
+                "those that were planned",
+                code="payload_changed",
+            )
+
+
+def _changed(connection: Connection, run_id: str, after: int) -> tuple[list[int], int | None]:
+    """Return the changed chunks of the next batch, and where to go on if there are more."""
+    rows = connection.execute(
+        select(chunks.c.seq, chunks.c.digest, payloads.c.blob, payloads.c.codec)
+        .join(
+            payloads,
+            and_(payloads.c.run_id == chunks.c.run_id, payloads.c.seq == chunks.c.seq),
+            isouter=True,
+        )
+        .where(chunks.c.run_id == run_id, chunks.c.seq > after, chunks.c.state.in_(MAY_BE_SENT))
+        .order_by(chunks.c.seq)
+        .limit(CHECKED_AT_A_TIME)
+    ).all()
+    changed = [
+        row.seq
+        for row in rows
+        if row.blob is None or spool.decode_intact(row.blob, row.codec, row.digest) is None
+    ]
+    return changed, (rows[-1].seq if len(rows) == CHECKED_AT_A_TIME else None)
 
 
 def store_profiles(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, insert
 
+from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.outcomes import KEEP_FAILED_SECONDS
@@ -82,6 +83,7 @@ class Planning:
                         account=run.target.account,
                         state=ChunkState.PLANNED,
                         rows=len(profiles),
+                        digest=spool.payload_digest(profiles),
                     )
                 )
                 store_profiles(connection, run.run_id, seq, profiles)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, or_, select, tuple_, update
 
 from worker.errors import LedgerError, Superseded
+from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
-from worker.ledger.records import Account, DueChunk
+from worker.ledger.records import Account, Claim, DueChunk
 from worker.ledger.runs import load_target
 from worker.ledger.schema import accounts, chunks, runs
-from worker.ledger.states import ChunkState
+from worker.ledger.states import UNSUBMITTED, ChunkState
+from worker.profile import Outcome
 from worker.times import Times
 
 MOST_JOBS_A_LOOK = 100
@@ -31,6 +33,35 @@ def planned_look(connection: Connection, account: str, first: float, last: float
         )
     )
     return None if planned is None else float(planned)
+
+
+def first_look(
+    connection: Connection, claim: Claim, ready_at: float, batch_seconds: float
+) -> tuple[float, bool]:
+    """Return when to look at a new job first, and whether others are looked at then anyway.
+
+    One look shall answer for several jobs: wait for company, unless nobody comes.
+
+    Args:
+        connection: the transaction that notes the job.
+        claim: its chunk.
+        ready_at: when it is likely done.
+        batch_seconds: how long to wait for company.
+    """
+    more = connection.scalar(
+        select(chunks.c.seq)
+        .where(
+            chunks.c.run_id == claim.run_id,
+            chunks.c.seq != claim.seq,
+            chunks.c.state.in_(UNSUBMITTED | {ChunkState.PLANNED}),
+        )
+        .limit(1)
+    )
+    if more is None:
+        return ready_at, False
+    latest = ready_at + batch_seconds
+    planned = planned_look(connection, claim.target.account, ready_at, latest)
+    return (latest, False) if planned is None else (planned, True)
 
 
 class Polling:
@@ -151,7 +182,15 @@ class Polling:
             self._move(connection, due, poll_at=planned, ready_at=ready_at, wake_at=wake_at)
             return True
 
-    def lost(self, due: DueChunk, seconds: float, why: str, *, message: bool) -> None:
+    def lost(
+        self,
+        due: DueChunk,
+        seconds: float,
+        why: str,
+        *,
+        message: bool,
+        known: Sequence[Outcome] = (),
+    ) -> None:
         """The job is gone or its results match nothing: settle, then send the chunk again.
 
         Args:
@@ -159,6 +198,7 @@ class Polling:
             seconds: not again before.
             why: a word for people and metrics.
             message: whether the caller sends a message that arrives then.
+            known: what the job said of some rows; holds unless the chunk is sent again.
         """
         with self._db.write() as connection:
             now = self._db.now(connection)
@@ -172,6 +212,7 @@ class Polling:
                 spent=chunks.c.spent + 1,
                 not_before=not_before,
                 poll_at=None,
+                known=spool.encode_outcomes(known),
                 wake_at=not_before + (self._times.overdue if message else 0.0),
             )
             record(connection, self._db, "chunk_unclear", due.run_id, due.seq, why=why)

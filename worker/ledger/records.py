@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from worker.ledger.states import ChunkState, RunState
-from worker.profile import Profile
+from worker.profile import Outcome, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,11 @@ class Claim:
         spent: attempts that ended unclear; too many end in `unconfirmed`.
         share: the run's weight among the runs that send to the account.
         more: whether chunks of the run still wait to be let into its window.
+        intact: whether the profiles are those that were spooled. If not there are none here, and
+            nothing may be sent.
+        first_submitted_at: ledger time before the first POST; None before.
+        read_backs: read-backs that failed.
+        known: what a job said of some rows when the attempts were spent.
     """
 
     run_id: str
@@ -181,6 +186,10 @@ class Claim:
     profiles: tuple[Profile, ...]
     share: float = 1.0
     more: bool = False
+    intact: bool = True
+    first_submitted_at: float | None = None
+    read_backs: int = 0
+    known: tuple[Outcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

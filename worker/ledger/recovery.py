@@ -19,7 +19,7 @@ from worker.ledger.events import record
 from worker.ledger.outcomes import Outcomes
 from worker.ledger.schema import chunks, locks, runs, workers
 from worker.ledger.states import ChunkState, RunState
-from worker.profile import Outcome, OutcomeKind
+from worker.profile import OutcomeKind
 from worker.times import Times
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,10 @@ MOST_CLAIMS_LOST = 5
 """A chunk on which so many workers in a row died is quarantined."""
 
 MOST_UNCLEAR = 5
-"""So many attempts of a chunk may end unclear; then its rows are unconfirmed."""
+"""So many attempts of a chunk may end unclear; then its rows are read back and not sent again."""
+
+MOST_READ_BACKS = 5
+"""So many read-backs of a chunk may fail; then its rows are unconfirmed."""
 
 BATCH = 200
 """Rows that one sweep takes up of each kind; the next sweep takes the rest."""
@@ -80,14 +83,11 @@ class Recovery:
         """Take chunks from workers whose lease is over; their fence is raised, so they are late."""
         for row in self._overdue(ChunkState.CLAIMED):
             if row.expiries + 1 >= MOST_CLAIMS_LOST:
-                self._give_up(row, "quarantined", ChunkState.QUARANTINED)
+                self._quarantine(row)
             else:
                 self._take(row, state=ChunkState.QUEUED, expiries=chunks.c.expiries + 1)
         for row in self._overdue(ChunkState.SUBMITTING):
-            if row.spent + 1 >= MOST_UNCLEAR:
-                self._give_up(row, "unconfirmed", ChunkState.DONE)
-            else:
-                self._settle(row)
+            self._settle(row)
 
     def _overdue(self, *states: ChunkState) -> list[Row[Any]]:
         with self._db.read() as connection:
@@ -108,7 +108,7 @@ class Recovery:
                 record(connection, self._db, "claim_expired", row.run_id, row.seq)
 
     def _settle(self, row: Row[Any]) -> None:
-        """The POST may have left: let Zendesk finish with it before it is sent again."""
+        """The POST may have left: let Zendesk finish with it before it is sent again or read."""
         with self._db.write() as connection:
             now = self._db.now(connection)
             not_before = now + self._times.settle
@@ -142,19 +142,22 @@ class Recovery:
         ).rowcount
         return changed == 1
 
-    def _give_up(self, row: Row[Any], code: str, ends: ChunkState) -> None:
+    def _quarantine(self, row: Row[Any]) -> None:
         """End a chunk that costs one worker after the other."""
         # What may have arrived did not surely fail.
-        maybe_sent = row.state == ChunkState.SUBMITTING or row.spent > 0
-        kind = OutcomeKind.UNCONFIRMED if maybe_sent else OutcomeKind.FAILED
+        kind = OutcomeKind.UNCONFIRMED if row.spent > 0 else OutcomeKind.FAILED
         detail = "one worker after the other died while it held this chunk"
         try:
-            found = [
-                Outcome(profile.row, kind, code, detail)
-                for profile in self._outcomes.profiles(row.run_id, row.seq)
-            ]
-            leaves = (ChunkState(row.state),)
-            self._outcomes.finish(row.run_id, row.seq, row.fence, found, leaves=leaves, ends=ends)
+            self._outcomes.end_all(
+                row.run_id,
+                row.seq,
+                row.fence,
+                kind,
+                "quarantined",
+                detail,
+                leaves=(ChunkState(row.state),),
+                ends=ChunkState.QUARANTINED,
+            )
         except Superseded:
             return  # the worker lives after all and was quicker
         except ValueError as error:  # written by a version that this one does not know

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from worker.errors import Conflict, DeskfeedError, RunError, Superseded, UsageError
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.payloads import check_snapshot
 from worker.ledger.records import Limits, NewRun, Run, Target
 from worker.ledger.schema import accounts, chunks, runs
 from worker.ledger.states import CHUNK_ENDED, RunState
@@ -256,7 +257,14 @@ class Runs:
         return [run_id for run_id in ids if self.pause(run_id, error)]
 
     def resume(self, run_id: str) -> bool:
-        """Let a paused run go on with the same snapshot; returns whether this call did it."""
+        """Let a paused run go on with the same snapshot; returns whether this call did it.
+
+        Raises:
+            RunError: rows that are not sent yet are not what was spooled; the run stays paused.
+        """
+        run = self.get(run_id)
+        if run is not None and run.state == RunState.PAUSED:
+            check_snapshot(self._db, run_id)
         with self._db.write() as connection:
             changed = connection.execute(
                 update(runs)
@@ -380,6 +388,11 @@ def _code(error: DeskfeedError | None) -> dict[str, Any]:
 
 def _dump_target(target: Target) -> str:
     return orjson.dumps(target).decode()
+
+
+def lock_run(connection: Connection, run_id: str) -> None:
+    """Keep other transactions from adding or admitting chunks of a run until this one ends."""
+    connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update())
 
 
 def load_target(text: str) -> Target:

@@ -21,9 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -105,18 +106,22 @@ chunks = Table(
     metadata,
     Column("run_id", String(40), ForeignKey("runs.run_id"), primary_key=True),
     Column("seq", Integer, primary_key=True),
-    Column("parent_seq", Integer),
+    Column("parent_seq", Integer),  # split, or where rows that are sent again come from
+    Column("again", Boolean, nullable=False, server_default=false()),  # its rows are sent again
     Column("account", String(255), nullable=False),
     Column("state", String(16), nullable=False),
     Column("fence", Integer, nullable=False, default=0),  # raised at each claim
     Column("attempt", Integer, nullable=False, default=0),  # POSTs that may have left
     Column("spent", Integer, nullable=False, default=0),  # attempts that ended unclear
+    Column("read_backs", Integer, nullable=False, server_default="0"),  # that failed
+    Column("refused", String(64)),  # how Zendesk last refused it as a whole
     Column("expiries", Integer, nullable=False, default=0),  # claims in a row that expired
     Column("owner", String(128)),
     Column("not_before", Float),
     Column("wake_at", Float),  # whatever was to happen by then is taken for lost
     Column("why", String(64)),  # what a waiting chunk waits for
     Column("waiting_since", Float),  # first given back since Zendesk last accepted it
+    Column("first_submitted_at", Float),  # what was created before is not ours
     Column("job_id", String(64)),
     Column("submitted_at", Float),
     Column("poll_at", Float),  # the only timetable of polling: somebody must look by then
@@ -127,6 +132,8 @@ chunks = Table(
     Column("created", Integer, nullable=False, default=0),
     Column("updated", Integer, nullable=False, default=0),
     Column("results", LargeBinary),  # compact vector of (row, created|updated, Zendesk id)
+    Column("known", LargeBinary),  # outcomes that a job gave some rows when attempts were spent
+    Column("digest", LargeBinary),  # of the profiles as spooled; NULL in older rows: not checked
     Index(None, "run_id", "state"),
     Index(None, "state", "wake_at"),
     Index(None, "account", "state", "poll_at"),

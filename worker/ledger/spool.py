@@ -42,6 +42,11 @@ def encode_profiles(profiles: Sequence[Profile]) -> bytes:
     return zlib.compress(orjson.dumps(rows, option=orjson.OPT_SORT_KEYS))
 
 
+def payload_digest(profiles: Sequence[Profile]) -> bytes:
+    """Return 32 bytes that are equal exactly when a chunk's profiles are, order included."""
+    return digest([[profile.row, profile.user] for profile in profiles])
+
+
 def decode_profiles(blob: bytes, codec: str = CODEC) -> tuple[Profile, ...]:
     """Return the profiles of a blob made by `encode_profiles`.
 
@@ -51,6 +56,22 @@ def decode_profiles(blob: bytes, codec: str = CODEC) -> tuple[Profile, ...]:
     if codec != CODEC:
         raise ValueError(f"payload codec {codec!r} is not known to this version")
     return tuple(Profile(row, user) for row, user in orjson.loads(zlib.decompress(blob)))
+
+
+def decode_intact(blob: bytes, codec: str, expected: bytes | None) -> tuple[Profile, ...] | None:
+    """Return the profiles of a blob, or None if it is damaged or its digest is another one.
+
+    Raises:
+        ValueError: the blob was written by a version this one does not know.
+    """
+    if codec != CODEC:
+        raise ValueError(f"payload codec {codec!r} is not known to this version")
+    try:
+        profiles = decode_profiles(blob, codec)
+        found = payload_digest(profiles)
+    except (zlib.error, ValueError, TypeError):
+        return None
+    return profiles if expected is None or hmac.compare_digest(found, expected) else None
 
 
 def encode_results(outcomes: Iterable[Outcome]) -> bytes | None:
@@ -69,3 +90,17 @@ def decode_results(blob: bytes | None) -> list[tuple[int, OutcomeKind, int | Non
         return []
     kinds = {letter: kind for kind, letter in _KIND_LETTER.items()}
     return [(row, kinds[letter], id_) for row, letter, id_ in orjson.loads(zlib.decompress(blob))]
+
+
+def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes | None:
+    """Return the outcomes of some rows, whatever their kind, or None if there are none."""
+    rows = [[o.row, o.kind, o.code, o.detail, o.zendesk_id] for o in outcomes]
+    return zlib.compress(orjson.dumps(rows)) if rows else None
+
+
+def decode_outcomes(blob: bytes | None) -> tuple[Outcome, ...]:
+    """Return what `encode_outcomes` was given."""
+    if blob is None:
+        return ()
+    rows = orjson.loads(zlib.decompress(blob))
+    return tuple(Outcome(row, OutcomeKind(kind), *rest) for row, kind, *rest in rows)

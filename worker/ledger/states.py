@@ -40,10 +40,10 @@ class ChunkState(StrEnum):
     WAITING = "waiting"  #: given back; not before `not_before`
     SUBMITTING = "submitting"  #: committed before the POST leaves: it may have left
     POLLING = "polling"  #: Zendesk took it as `job_id`
-    AMBIGUOUS = "ambiguous"  #: it may have arrived; settles until `not_before`, then goes again
+    AMBIGUOUS = "ambiguous"  #: it may have arrived; settles, then goes again or is read back
     DONE = "done"  #: every row has its outcome
     SPLIT = "split"  #: refused as a whole; its halves are chunks of their own
-    QUARANTINED = "quarantined"  #: workers died on it again and again; its rows failed
+    QUARANTINED = "quarantined"  #: workers died on it, or its payload changed; its rows failed
     CANCELLED = "cancelled"  #: the run was stopped first; its rows are skipped
 
 
@@ -60,3 +60,14 @@ IN_FLIGHT = frozenset({ChunkState.SUBMITTING, ChunkState.POLLING, ChunkState.AMB
 
 HELD_BACK = frozenset({ChunkState.WAITING, ChunkState.AMBIGUOUS})
 """What waits until `not_before`."""
+
+MAY_BE_SENT = frozenset(
+    {
+        ChunkState.PLANNED,
+        ChunkState.QUEUED,
+        ChunkState.WAITING,
+        ChunkState.CLAIMED,
+        ChunkState.AMBIGUOUS,
+    }
+)
+"""What a worker may yet send, and what `stop` keeps from it."""

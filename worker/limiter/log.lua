@@ -231,6 +231,7 @@ local function wake()
   set_gate('server', server)
   close(NOW + USERS_WINDOW + 1, 'cold', 'cold start')
   set_gate('unknown_until_us', int(NOW + REQUESTS_WINDOW + 1))
-  unset_gate('cap', 'cap_at_us', 'cap_until_us')
+  unset_gate('cap', 'cap_until_us')
+  set_gate('cap_at_us', int(NOW))  -- answers to what was stamped before tell nothing any more
   return 1
 end

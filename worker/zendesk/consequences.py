@@ -181,7 +181,8 @@ def _redirected(answer: Answer, _posted: bool) -> DeskfeedError:
 def _refused(answer: Answer, posted: bool) -> DeskfeedError:
     if not posted:
         return _unclear(answer, posted)
-    return Refused(_sentence(f"Zendesk refused the request ({answer.status})", answer))
+    said = _sentence(f"Zendesk refused the request ({answer.status})", answer)
+    return Refused(said, reason=f"http_{answer.status}")
 
 
 def _unexpected(answer: Answer, posted: bool) -> DeskfeedError:

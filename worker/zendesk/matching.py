@@ -23,6 +23,38 @@ from worker.zendesk.redaction import error_class, redact
 
 _SUCCESS = {"created": OutcomeKind.CREATED, "updated": OutcomeKind.UPDATED}
 
+TRANSIENT_CLASSES = frozenset(
+    {
+        "Conflict",  # the word of 409, for which other clients wait and try again
+        "DatabaseConflict",  # "Database collision"
+        "DatabaseDeadlock",  # "Database deadlock found; please retry your transaction"
+        "LockTimeout",
+        "ResourceLocked",
+    }
+)
+"""Classes of a failed row that another job in flight causes, and that pass by themselves.
+
+`DatabaseConflict` and `DatabaseDeadlock` are recorded as whole answers (409 and 503) by clients of
+Zendesk's API in PHP and Python; that they also stand in the result of a row is our inference, as
+are the locks. Zendesk documents no list of the classes of rows.
+"""
+
+TRANSIENT_PHRASES = (
+    "database collision",
+    "deadlock found",
+    "retry your transaction",
+    "lock wait timeout",
+    "already being processed",
+    "is being processed",
+    "currently being updated",
+    "rate limit for updating a single unique user",
+)
+"""The same in Zendesk's words, for results whose class is only `UserUpdateError`; lower case.
+
+The last one is recorded as an answer in plain text: one person may be changed five times a minute.
+"Email … is already being used by another user" is none of these: it stays so.
+"""
+
 MASKED_REASON = "Zendesk gave no reason that can be shown"
 """The detail of a failure of which nothing is left once values are masked."""
 
@@ -108,10 +140,16 @@ def _agreed(profile: Profile, spoken: Sequence[tuple[ResultItem, bool]]) -> Outc
 def _outcome(profile: Profile, item: ResultItem) -> Outcome | None:
     """What an item says; None for a word that we do not know, and that is no success then."""
     if item.failed:
-        detail = _detail(profile, item)
-        return Outcome(profile.row, OutcomeKind.FAILED, "rejected_by_zendesk", detail)
+        code = "row_conflict" if is_transient(item) else "rejected_by_zendesk"
+        return Outcome(profile.row, OutcomeKind.FAILED, code, _detail(profile, item))
     kind = _SUCCESS.get(item.status.lower()) if item.status else None
     return None if kind is None else Outcome(profile.row, kind, zendesk_id=item.id)
+
+
+def is_transient(item: ResultItem) -> bool:
+    """Whether a failed row is worth sending once more, as it stands."""
+    said = (item.details or "").lower()
+    return item.error in TRANSIENT_CLASSES or any(phrase in said for phrase in TRANSIENT_PHRASES)
 
 
 def _detail(profile: Profile, item: ResultItem) -> str:

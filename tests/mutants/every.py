@@ -1,0 +1,8 @@
+"""Breaks promises on purpose, each in a copy of the tree; the tests named with it must notice."""
+
+from __future__ import annotations
+
+from . import delivery, fairness, gate, windows
+
+MUTANTS = [*windows.MUTANTS, *gate.MUTANTS, *fairness.MUTANTS, *delivery.MUTANTS]
+"""All of them, in the order in which they are run. A further list is added here."""

@@ -1,0 +1,82 @@
+"""A Zendesk by script, for the use-cases of a worker without HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from world import warm
+
+from worker.zendesk.replies import (
+    JobAccepted,
+    JobState,
+    JobStatus,
+    JobStatuses,
+    ResultItem,
+    UserRecord,
+)
+
+
+@dataclass
+class Zendesk:
+    """A scripted Zendesk: pops the next answer, else accepts and completes everything."""
+
+    answers: list = field(default_factory=list)
+    statuses: list = field(default_factory=list)
+    posts: list = field(default_factory=list)
+    looks: list = field(default_factory=list)
+    jobs: dict = field(default_factory=dict)
+    users: dict = field(default_factory=dict)
+    reads: list = field(default_factory=list)
+    read_answers: list = field(default_factory=list)
+
+    def create_or_update_many(self, profiles):
+        self.posts.append([p.row for p in profiles])
+        if self.answers:
+            answer = self.answers.pop(0)
+            if answer is not None:
+                raise answer
+        job_id = f"V3-{len(self.posts)}"
+        self.jobs[job_id] = tuple(
+            ResultItem(
+                id=p.row, external_id=p.external_id, email=p.email, status="Created", failed=False
+            )
+            for p in profiles
+        )
+        return JobAccepted(job_id)
+
+    def job_statuses(self, job_ids):
+        self.looks.append(list(job_ids))
+        if self.statuses:
+            answer = self.statuses.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return JobStatuses(answer)
+        return JobStatuses(
+            {
+                job_id: JobStatus(job_id, JobState.COMPLETED, results=self.jobs[job_id])
+                for job_id in job_ids
+                if job_id in self.jobs
+            }
+        )
+
+    def users_show_many(self, external_ids):
+        self.reads.append(list(external_ids))
+        if self.read_answers:
+            answer = self.read_answers.pop(0)
+            if answer is not None:
+                raise answer
+        return tuple(self.users[key] for key in external_ids if key in self.users)
+
+    def has(self, profile, created_at=None, **changes):
+        """Let a profile's user be there, as it was sent but for some changes."""
+        attributes = {"id": profile.row, **profile.user, **changes}
+        made = None if created_at is None else datetime.fromtimestamp(created_at, UTC)
+        record = UserRecord(profile.row, attributes["external_id"], made, attributes)
+        self.users[profile.external_id] = record
+
+
+def forget(redis):
+    """Nothing was sent lately: the next permit is to be had at once."""
+    redis.flushall()
+    warm(redis)
