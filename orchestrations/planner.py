@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -51,11 +52,13 @@ def main() -> int:
     logs.configure(settings().log_level, settings().log_format)
     run_id = sys.argv[1]
     structlog.contextvars.bind_contextvars(run_id=run_id)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    held = Held()
+    threading.Thread(target=_end_with_parent, args=(held,), daemon=True).start()
     mine = parts()
     run = mine.ledger.runs.claim_plan(run_id)
     if run is None:
         return 0  # somebody else plans it, or it is planned
+    held.by = (mine, run)
     reach("plan.claimed")
     threading.Thread(target=_stay_alive, args=(mine, run), daemon=True).start()
     try:
@@ -172,11 +175,32 @@ class Asking:
             self._open = None
 
 
-def _end_with_parent() -> None:
+@dataclass
+class Held:
+    """The planning that this process has taken up, once it has."""
+
+    by: tuple[Parts, Run] | None = None
+
+
+def _end_with_parent(held: Held) -> None:
     # Blocks until the worker's end of the pipe is closed, which its death does too. Read without
     # a buffer: the lock of a buffer would abort the interpreter's ordinary end.
     os.read(0, 1)
-    os._exit(3)
+    try:
+        _give_back(held)
+    finally:
+        os._exit(3)
+
+
+def _give_back(held: Held) -> None:
+    """Leave the planning to another worker at once: nothing went wrong with it."""
+    if held.by is None:
+        return
+    mine, run = held.by
+    try:
+        mine.ledger.runs.postpone_plan(run, 0.0)
+    except LedgerError as error:  # it is planned, or the ledger is away: its lease will end
+        log.debug("planning_not_given_back", reason=error.message)
 
 
 if __name__ == "__main__":

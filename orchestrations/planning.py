@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 import structlog
 
 from orchestrations.loader import Catalog
 from orchestrations.mapping import Mapper
 from orchestrations.preflight import Probe, check_connection
+from orchestrations.retrying import CHUNKS_A_TRANSACTION, batches, spool_kept
 from orchestrations.runs import Options
 from orchestrations.sources import Result, open_source
 from orchestrations.spec import Orchestration, Thresholds
@@ -35,13 +34,9 @@ from worker.zendesk.client import Permit
 log = structlog.get_logger(__name__)
 
 REJECTED_A_TRANSACTION = 500
-CHUNKS_A_TRANSACTION = 20
-"""Short transactions: workers of other runs write in between."""
 
 PRE_FLIGHTS = 3
 """So often the destination is tried before the run fails because it cannot be reached."""
-
-_T = TypeVar("_T")
 
 
 class Planner:
@@ -83,6 +78,11 @@ class Planner:
             DeskfeedError: why the run cannot go on; the caller fails the run with it.
             Superseded: another planner has taken over, or the run was stopped.
         """
+        if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
+            self._ledger.planning.clear(run)
+            self._check_connection()
+            spool_kept(self._ledger, run)
+            return
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
         self._check_connection()
@@ -130,11 +130,11 @@ class Planner:
                 shutil.rmtree(left, ignore_errors=True)
 
     def _spool(self, run: Run, staged: Staged) -> None:
-        batches = _batches(staged.rejected(), REJECTED_A_TRANSACTION)
-        for number, rejected in enumerate(batches, start=1):
+        refused = batches(staged.rejected(), REJECTED_A_TRANSACTION)
+        for number, rejected in enumerate(refused, start=1):
             self._ledger.planning.add_rejected(run, number, rejected)
         seq = 1
-        for group in _batches(staged.chunks(), CHUNKS_A_TRANSACTION):
+        for group in batches(staged.chunks(), CHUNKS_A_TRANSACTION):
             self._ledger.planning.add_chunks(run, seq, group)
             seq += len(group)
             reach("plan.spooling")
@@ -179,9 +179,3 @@ def first_rows(result: Result, count: int) -> Result:
             left -= len(batch)
 
     return Result(columns=result.columns, batches=batches())
-
-
-def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -61,6 +61,13 @@ def ended(run: Run) -> bool:
     return run.state in RUN_ENDED
 
 
+def may_be_retried(view: RunView) -> bool:
+    """Whether a run has ended with rows that `retry` would send, as far as its sums tell."""
+    cancelled = view.reasons.get(("skipped", "cancelled"), 0)
+    left = view.rows.failed + view.rows.unconfirmed + cancelled
+    return bool(left) and ended(view.run) and not view.retries and not view.rows_pruned
+
+
 def chunk_buckets(view: RunView) -> dict[str, int]:
     """Return how many chunks are in each of the states that people see, and in total."""
     buckets = dict.fromkeys(("total", *dict.fromkeys(_BUCKETS.values())), 0)
@@ -80,6 +87,8 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "orchestration": run.orchestration,
         "destination": run.target.destination,
         "state": str(run.state),
+        "parent_run": run.parent_run,
+        "retries": list(view.retries),
         "rows": asdict(view.rows),
         "chunks": chunk_buckets(view),
         "posts": view.posts,

@@ -23,9 +23,11 @@ class Options:
 
     Attributes:
         sample: send only so many rows from the top of the result; None for all.
+        codes: of a retry: only rows with one of these codes; none for all.
     """
 
     sample: int | None = None
+    codes: tuple[str, ...] = ()
 
     def as_json(self, orchestration: Orchestration) -> Mapping[str, Any]:
         """What the ledger keeps of them, with what the orchestration says about sending.
@@ -37,12 +39,13 @@ class Options:
             "sample": self.sample,
             "max_failed_percent": most,
             "share": orchestration.share,
+            **({"codes": list(self.codes)} if self.codes else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
         """Return the options that a run was started with."""
-        return cls(sample=data.get("sample"))
+        return cls(sample=data.get("sample"), codes=tuple(data.get("codes", ())))
 
 
 def start(

@@ -11,17 +11,24 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 
-from orchestrations import runs
+from orchestrations import runs, upkeep
 from orchestrations.loader import load_catalog
-from worker.app import app, parts, send_all
+from worker.app import PLAN_TASK, app, parts, send_all, stopping
+from worker.hints import Plan
+from worker.ledger.pulse import note_beat
+from worker.messages import Unreadable
 from worker.settings import settings
-from worker.tasks import understood
+from worker.tasks import hand_back, read
 
 log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 0.1
+"""How often the task of a planning looks whether its process has ended."""
 
 _planners: dict[str, float] = {}
 """When this process last started a planner of a run that is not planned yet."""
@@ -48,17 +55,23 @@ def start(self: Any, orchestration: str, key: str | None = None, sample: int | N
     return run.run_id
 
 
-@app.task(name="orchestrations.plan")
-def plan(*, v: int, run_id: str) -> str:
+@app.task(name=PLAN_TASK)
+def plan(*args: Any, **kwargs: Any) -> str:
     """Plan a run in a process of its own, then let its first chunks out."""
-    if not understood(v):
-        return "unknown version"
+    message = read(PLAN_TASK, args, kwargs, chunk=False)
+    if isinstance(message, Unreadable):
+        return message.why
+    run_id = message.run_id
     if not _first_planner(run_id):
         return "planned here already"
     try:
-        return _plan(run_id)
+        if stopping.asked or not _planned(run_id):
+            return hand_back(Plan(run_id))
     finally:
         _planners.pop(run_id, None)
+    delivery = parts().delivery
+    send_all([*delivery.admit(run_id), *delivery.close(run_id)])
+    return "done"
 
 
 def _first_planner(run_id: str) -> bool:
@@ -75,24 +88,26 @@ def _first_planner(run_id: str) -> bool:
         return first
 
 
-def _plan(run_id: str) -> str:
+def _planned(run_id: str) -> bool:
+    """Let a child plan; False when this worker had to end first, and the child gave it back."""
     command = [sys.executable, "-m", "orchestrations.planner", run_id]
-    # The pipe is never written to: its end tells the child that this process is gone.
+    # The pipe is never written to: its end tells the child that this process is gone, or going.
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:  # noqa: S603 - our own module
-        code = child.wait()
-    if code != 0:
+        while child.poll() is None and not stopping.asked_within(LOOK_EVERY_S):
+            pass
+        code = child.poll()  # leaving the block closes the pipe and waits
+    if code:
         log.error("planner_died", exit_code=code)
-    delivery = parts().delivery
-    send_all([*delivery.admit(run_id), *delivery.close(run_id)])
-    return "done"
+    return code is not None
 
 
 @app.task(name="orchestrations.finish")
-def finish(*, v: int, run_id: str) -> str:
+def finish(*args: Any, **kwargs: Any) -> str:
     """Tell of a run that has ended."""
-    if not understood(v):
-        return "unknown version"
-    view = parts().ledger.views.run(run_id)
+    message = read("orchestrations.finish", args, kwargs, chunk=False)
+    if isinstance(message, Unreadable):
+        return message.why
+    view = parts().ledger.views.run(message.run_id)
     if view is None:
         return "unknown run"
     rows: Any = view.rows
@@ -111,7 +126,16 @@ def finish(*, v: int, run_id: str) -> str:
 
 @app.task(name="orchestrations.tick")
 def tick() -> str:
-    """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does."""
+    """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does.
+
+    Once a day it also removes from the ledger what is old enough.
+    """
+    note_beat(parts().ledger.recovery)
     hints = parts().sweeper.sweep()
     send_all(hints)
+    kept = settings().retention
+    ages = upkeep.ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs)
+    pruned = upkeep.prune_daily(parts().ledger, ages)
+    if pruned is not None and pruned.anything:
+        log.info("pruned", **asdict(pruned))
     return f"{len(hints)} found"

@@ -1,10 +1,17 @@
-"""Fixtures for all tests: a ledger of one's own, a run ready to send."""
+"""Fixtures for all tests: a ledger of one's own on each database, a run ready to send.
+
+Every test that takes `ledger` runs on SQLite and, where there is one, on PostgreSQL: they are the
+conformance suite of the two.
+"""
 
 from __future__ import annotations
 
+import os
 from types import MappingProxyType
 
+import postgres
 import pytest
+from sqlalchemy import create_engine
 from world import LIMITS, TARGET, Clock, profiles
 
 from worker.ledger import open_ledger
@@ -22,9 +29,81 @@ def times():
     return Times()
 
 
+def pytest_configure(config):
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return  # the process that leads them has done it
+    server, config.ledgers = postgres.offer()
+    if server is not None:
+        config.add_cleanup(server.end)
+
+
+def pytest_report_header(config):
+    return f"ledger tests: {config.ledgers}" if hasattr(config, "ledgers") else None
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("postgres")
+        metafunc.parametrize("backend", ["postgres"] if only else ["sqlite", "postgres"])
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what needs PostgreSQL where there is none; the header said so."""
+    if os.environ.get(postgres.URL):
+        return
+    left_out = [item for item in items if _backend(item) == "postgres"]
+    items[:] = [item for item in items if _backend(item) != "postgres"]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _backend(item):
+    return item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """A PostgreSQL ledger that the tests of this process have to themselves, one at a time."""
+    with postgres.database(f"deskfeed_{os.getpid()}") as url:
+        open_ledger(url).close()  # makes the tables
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _cleaner(postgres_url):
+    engine = create_engine(postgres_url, pool_pre_ping=True)  # a test may have cut it
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
-def ledger(tmp_path, clock, times):
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", times, clock)
+def ledger_url(backend, request, tmp_path):
+    """The address of an empty ledger."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        return
+    cleaner = request.getfixturevalue("_cleaner")
+    yield request.getfixturevalue("postgres_url")
+    with cleaner.begin() as connection:
+        postgres.empty(connection)
+
+
+@pytest.fixture
+def ledger(ledger_url, clock, times):
+    """A ledger on the database of the test's turn, with a clock that only moves when told to."""
+    opened = open_ledger(ledger_url, times, clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
+    """For what is so on SQLite only."""
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def sqlite_ledger(sqlite_url, clock, times):
+    opened = open_ledger(sqlite_url, times, clock)
     yield opened
     opened.close()
 

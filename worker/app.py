@@ -20,16 +20,21 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from worker import broker, exposition, logs, metrics
+from worker import broker, exposition, logs, messages, metrics
+from worker.clients import Clients
 from worker.delivery import Context, Delivery
-from worker.errors import DeskfeedError, DestinationError, UsageError
+from worker.errors import DeskfeedError, LimiterUnavailable, UsageError
 from worker.exposition import FOLDER_VARIABLE, Page, Shared
 from worker.failpoints import reach
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger, open_ledger
 from worker.ledger.records import Target
 from worker.limiter import Limiter, connect
-from worker.settings import Settings, settings
+from worker.liveness import Rounds
+from worker.process import CeleryConsumer, Process
+from worker.redis_server import inspect_server
+from worker.settings import Settings, load_settings, settings
+from worker.stopping import Stopping
 from worker.sweeper import Background, Sweeper
 from worker.times import Times
 from worker.zendesk.auth import BasicToken
@@ -37,15 +42,19 @@ from worker.zendesk.client import ZendeskClient
 
 log = structlog.get_logger(__name__)
 
-MESSAGE_VERSION = 1
-"""The `v` of every message; a version that a worker does not know is left to the sweeper."""
-
 TICK_SECONDS = 30.0
+
+KEY_PREFIX = "deskfeed:"
+"""Of every key that Celery makes in Redis."""
 
 
 def make_app(config: Settings, times: Times) -> Celery:
     """Return the Celery app for these settings."""
-    app = Celery("deskfeed", include=["worker.tasks", "orchestrations.tasks"])
+    app: Celery = Celery(
+        "deskfeed",
+        include=["worker.tasks", "orchestrations.tasks"],
+        task_cls="worker.broker:CarefulTask",
+    )
     app.conf.update(
         broker_url=config.redis_url.get_secret_value() if config.redis_url else None,
         # No result is ever asked for: what became of a chunk is in the ledger. Without results
@@ -90,7 +99,7 @@ def make_app(config: Settings, times: Times) -> Celery:
             "socket_keepalive": True,
             # Finds connections that died without a word.
             "health_check_interval": 25,
-            "global_keyprefix": "deskfeed:",
+            "global_keyprefix": KEY_PREFIX,
         },
         visibility_timeout=times.visibility,
         # A start or a hint must not hang when Redis is away: the ledger has it, the sweeper sends.
@@ -103,6 +112,9 @@ def make_app(config: Settings, times: Times) -> Celery:
         task_default_queue="deskfeed",
         task_queues=[Queue("deskfeed")],
         task_track_started=False,
+        # Interrupts tasks that take longer than the grace period. Ours do not, and threads cannot
+        # be interrupted; how a worker ends is told in worker.process.
+        worker_soft_shutdown_timeout=0.0,
         # Our own logging, with secrets and customers removed; see worker.logs.
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -144,13 +156,16 @@ class Parts:
 
 _building = threading.Lock()
 
+stopping = Stopping()
+"""Asked when this process is to end."""
+
 
 @cache  # a forked child must not close what it inherits
 def _parts(pid: int) -> Parts:
     config = settings()
     times = Times().scaled(config.time_scale)
     times.check()
-    ledger = open_ledger(config.ledger, times)
+    ledger = open_ledger(config.ledger, times, keep_failed=config.retention.failed_payload)
     client = connect(config.redis())
     limiter = Limiter(
         client,
@@ -162,9 +177,10 @@ def _parts(pid: int) -> Parts:
         Context(
             ledger=ledger,
             limiter=limiter,
-            clients=_Clients(config, times),
+            clients=Clients(config, times, load_settings),
             times=times,
             owner=owner,
+            sleep=stopping.sleep,
         )
     )
     return Parts(
@@ -187,25 +203,6 @@ def parts() -> Parts:
     """Return this process' parts; a forked pool child builds its own."""
     with _building:
         return _parts(os.getpid())
-
-
-class _Clients:
-    """One client per destination, kept: connections to Zendesk stay open between chunks."""
-
-    def __init__(self, config: Settings, times: Times) -> None:
-        self._config = config
-        self._times = times
-        self._made: dict[Target, ZendeskClient] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, target: Target) -> ZendeskClient:
-        with self._lock:
-            if target not in self._made:
-                try:
-                    self._made[target] = client_for(target, self._config, self._times)
-                except UsageError as error:  # for a worker: the destination's to mend
-                    raise DestinationError(error.message, code=error.code) from None
-            return self._made[target]
 
 
 def client_for(target: Target, config: Settings, times: Times) -> ZendeskClient:
@@ -251,7 +248,7 @@ def send_all(hints: Iterable[Hint]) -> None:
 
 
 def _send(name: str, task_id: str, seconds: float, run_id: str, seq: int | None = None) -> None:
-    kwargs: dict[str, Any] = {"v": MESSAGE_VERSION, "run_id": run_id}
+    kwargs: dict[str, Any] = {"v": messages.VERSION, "run_id": run_id}
     if seq is not None:
         kwargs["seq"] = seq
     # Each message has an id of its own, so that revoking one does not revoke a later one.
@@ -274,8 +271,10 @@ def _on_setup_logging(**_: object) -> None:
 @signals.task_prerun.connect
 def _on_task_prerun(task_id: str, task: Any, kwargs: dict[str, Any], **_: object) -> None:
     structlog.contextvars.clear_contextvars()
-    known = {name: kwargs[name] for name in ("run_id", "seq") if name in kwargs}
-    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name, **known)
+    # Whoever can write to Redis can put anything there: only what looks right is repeated.
+    structlog.contextvars.bind_contextvars(
+        task_id=task_id, task=task.name, **messages.names(kwargs)
+    )
 
 
 @signals.task_postrun.connect
@@ -283,8 +282,14 @@ def _on_task_postrun(**_: object) -> None:
     structlog.contextvars.clear_contextvars()
 
 
-_background: Background | None = None
+_process: Process | None = None
 _page: Page | None = None
+
+PROBE_TASK = "worker.probe"
+PLAN_TASK = "orchestrations.plan"
+
+_own_queue = Queue(f"deskfeed.self.{secrets.token_hex(8)}", no_declare=True)
+"""Through it a worker sends itself messages: nobody else takes from it."""
 
 
 @signals.worker_init.connect
@@ -296,17 +301,33 @@ def _on_worker_init(**_: object) -> None:
         _give_up(error)
 
 
+@signals.celeryd_after_setup.connect
+def _on_after_setup(**_: object) -> None:
+    app.amqp.queues.select_add(_own_queue)
+
+
 @signals.worker_ready.connect
-def _on_worker_ready(sender: Any = None, **_: object) -> None:
-    global _background, _page  # noqa: PLW0603 - the process has one of each
+def _on_worker_ready(sender: Any, **_: object) -> None:
+    global _page, _process  # noqa: PLW0603 - there is one of each
     try:
         mine = parts()
+        _check_redis()
     except DeskfeedError as error:
         _give_up(error)
-    _background = Background(
-        mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), send_all
+    rounds = Rounds()
+    background = Background(
+        mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), send_all, rounds
     )
-    _background.start()
+    consumer = CeleryConsumer(
+        celery=sender,
+        client=connect(settings().redis()),
+        send=_send_probe,
+        queue_key=f"{KEY_PREFIX}{_own_queue.name}",
+        patience=mine.times.visibility,
+        long_tasks=frozenset({PLAN_TASK}),
+    )
+    _process = Process(background, rounds, consumer, mine.times, stopping)
+    _process.start()
     _page = _serve(settings(), mine.shared, forks=_forks(sender))
 
 
@@ -346,9 +367,46 @@ def _on_worker_process_init(**_: object) -> None:
         _page.let_go()
 
 
+def _send_probe() -> None:
+    app.send_task(PROBE_TASK, queue=_own_queue)  # type: ignore[arg-type] # the stubs know names only
+
+
+def _check_redis() -> None:
+    """Refuse a Redis that may throw messages and permits away.
+
+    Raises:
+        UsageError: it may.
+    """
+    try:
+        with connect(settings().redis()) as client:
+            server = inspect_server(client)
+    except LimiterUnavailable as error:  # away again: that is no reason not to wait for it
+        log.warning("redis_not_checked", reason=error.message)
+        return
+    server.refuse_eviction()
+    if not server.append_only:
+        log.warning(
+            "redis_without_append_only",
+            reason="a restart of Redis forgets all messages; the sweeper restores them, late",
+            resolution="Set `appendonly yes` in the configuration of Redis.",
+        )
+
+
+@signals.task_received.connect
+def _on_task_received(**_: object) -> None:
+    if _process is not None:
+        _process.took()
+
+
+@signals.worker_shutting_down.connect
+def _on_worker_shutting_down(how: str, **_: object) -> None:
+    if _process is not None:
+        _process.ask_stop(now=how == "Cold")
+
+
 @signals.worker_shutdown.connect
 def _on_worker_shutdown(**_: object) -> None:
     if _page is not None:
         _page.close()
-    if _background is not None:
-        _background.stop()
+    if _process is not None:
+        _process.stop()

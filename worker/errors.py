@@ -9,6 +9,7 @@
     │   ├── NotSent               the request surely never reached Zendesk: try again soon
     │   ├── Refused               Zendesk surely did nothing with this chunk: split it
     │   ├── Throttled             Zendesk asks to wait (account, row or jobs): no attempt is used
+    │   ├── Renewed               the credential was changed meanwhile: try again with the new one
     │   └── Ambiguous             it may or may not have been done: settle, then send again
     ├── LimiterUnavailable        Redis does not answer: fail closed, no permit
     └── LedgerError
@@ -65,14 +66,38 @@ EXPLANATIONS: dict[str, Explanation] = {
     "wrong_state": Explanation(
         "The run is not in a state for this", "See how it stands: deskfeed show RUN"
     ),
+    "rows_gone": Explanation(
+        "The rows to retry are no longer kept",
+        "Run the orchestration again: deskfeed run ORCHESTRATION",
+    ),
+    "nothing_to_retry": Explanation(
+        "The run has no row that can be sent again",
+        "See what became of its rows: deskfeed show RUN",
+    ),
+    "not_verified": Explanation(
+        "Nothing could be compared with Zendesk",
+        "Run the orchestration again, then: deskfeed verify last",
+    ),
     "ledger_unavailable": Explanation(
-        "The ledger cannot be opened",
-        "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must exist and be writable.",
+        "The ledger cannot be used",
+        "Check DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR: the folder must be writable and its "
+        "disk not full, PostgreSQL must run. Nothing is lost: workers go on once it answers.",
+    ),
+    "ledger_on_another_host": Explanation(
+        "The ledger is in use on another host",
+        "A SQLite file serves one host: two would damage it. For several hosts set "
+        "DESKFEED_LEDGER_URL=postgresql+psycopg://USER@HOST/NAME. To move it to this host: stop "
+        "everything on the other one, wait ten seconds, try again (docs/deploy.md).",
     ),
     "broker_unavailable": Explanation(
         "Redis does not answer",
         "Start it (deskfeed up) or correct DESKFEED_REDIS_URL. Nothing is lost: a run that is "
         "already in the ledger starts by itself once Redis and a worker are there.",
+    ),
+    "redis_may_evict": Explanation(
+        "Redis may throw keys away",
+        "Set `maxmemory-policy noeviction` in its configuration (managed servers: in their "
+        "parameter group). Full memory then refuses writes, which loses nothing.",
     ),
     "port_taken": Explanation(
         "A port is taken", "End what listens there, or choose another port with the option named."
@@ -166,6 +191,9 @@ EXPLANATIONS: dict[str, Explanation] = {
         "A request would have gone to another host",
         "Nothing was sent. Correct `subdomain:` or `base_url:` in the destination's file.",
     ),
+    "credential_renewed": Explanation(
+        "The credential was changed", "Nothing to do: the new one is used from now on."
+    ),
     # --- one request ------------------------------------------------------------------------
     "rate_limited": Explanation(
         "Zendesk asks to wait", "Nothing to do: the whole account waits as long as Zendesk asks."
@@ -205,12 +233,16 @@ EXPLANATIONS: dict[str, Explanation] = {
     "duplicate": Explanation(
         "A later row of the result has the same key", "Nothing to do: the last row was sent."
     ),
+    "newer_run": Explanation(
+        "A later run has taken care of this person",
+        "Nothing to do: older values are not sent over newer ones.",
+    ),
     "rejected_by_zendesk": Explanation(
         "Zendesk refused the row", "Correct what Zendesk names, then start the run again."
     ),
     "unconfirmed": Explanation(
         "The row was sent, and Zendesk never said what became of it",
-        "Start the run again: sending the same row twice is harmless.",
+        "Send it again, twice is harmless: deskfeed retry RUN",
     ),
     "row_conflict": Explanation(
         "Zendesk was busy with the same person",
@@ -218,7 +250,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "once nothing else writes to the account.",
     ),
     "cancelled": Explanation(
-        "The run was stopped before this row was sent", "Start the run again to send it."
+        "The run was stopped before this row was sent", "Send it: deskfeed retry RUN"
     ),
     "quarantined": Explanation(
         "Workers died on this chunk again and again",
@@ -341,6 +373,12 @@ class Throttled(DeliveryError):
         super().__init__(message, code="too_many_jobs" if scope == "jobs" else "rate_limited")
         self.retry_after_seconds = retry_after_seconds
         self.scope: Throttle = scope
+
+
+class Renewed(DeliveryError):
+    """Zendesk refused a credential that has been replaced meanwhile; nothing was done."""
+
+    default_code = "credential_renewed"
 
 
 class Ambiguous(DeliveryError):

@@ -65,6 +65,30 @@ def _redact_traceback(value: Any) -> Any:
     return _redact_value(value)
 
 
+_CELERYS = {
+    "Received and deleted unknown message": "message left alone: of no task",
+    "Received unregistered task": "message left alone: of a task that is not ours",
+    "Received invalid task message": "message left alone: not as Celery makes them",
+    "Can't decode message body": "message left alone: its body cannot be decoded",
+}
+"""What Celery says of messages that it cannot use, with all their contents; and what we say."""
+
+_PROBE = "worker.probe"
+"""A worker's message to itself, every few seconds: not worth two lines each time."""
+
+
+def fit_to_show(record: logging.LogRecord) -> bool:
+    """Filter of the handler: keeps the contents of strange messages out of the log."""
+    data = getattr(record, "data", None)
+    if isinstance(data, Mapping) and data.get("name") == _PROBE and record.levelno <= logging.INFO:
+        return False
+    if record.name == "celery.worker.consumer.consumer" and isinstance(record.msg, str):
+        for theirs, ours in _CELERYS.items():
+            if record.msg.lstrip().startswith(theirs):
+                record.msg, record.args, record.exc_info = ours, (), None
+    return True
+
+
 def configure(level: str = "INFO", style: str = "console") -> None:
     """Send all logging of this process through one chain to stderr.
 
@@ -97,6 +121,7 @@ def configure(level: str = "INFO", style: str = "console") -> None:
             ],
         )
     )
+    handler.addFilter(fit_to_show)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

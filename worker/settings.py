@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import UsageError
+from worker.times import time_span
 
 CREDENTIAL_NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 
@@ -29,6 +30,23 @@ class Credential(BaseModel, hide_input_in_errors=True):
 
     email: str | None = None
     api_token: SecretStr | None = None
+
+
+class Retention(BaseModel, hide_input_in_errors=True):
+    """How long things are kept, in seconds; written as a time span: `12h`, `30d`."""
+
+    failed_payload: float = 7 * 86_400.0
+    outcomes: float = 30 * 86_400.0
+    events: float = 30 * 86_400.0
+    runs: float = 400 * 86_400.0
+
+    @field_validator("failed_payload", "outcomes", "events", "runs", mode="before")
+    @classmethod
+    def _span(cls, value: object) -> float:
+        seconds = time_span(str(value))
+        if seconds is None:
+            raise ValueError("a time span is written as 12h or 30d")
+        return seconds
 
 
 class Settings(BaseSettings):
@@ -54,6 +72,7 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     time_scale: float = Field(default=1.0, gt=0, le=1)
+    retention: Retention = Field(default_factory=Retention)
 
     @field_validator("credentials")
     @classmethod

@@ -16,11 +16,16 @@ from worker.errors import DeskfeedError
 from worker.hints import Deliver, Hint, Plan, Poll
 from worker.ledger import Ledger
 from worker.ledger.states import RunState
+from worker.liveness import Rounds
 from worker.times import Times
 
 log = structlog.get_logger(__name__)
 
 Send = Callable[[Iterable[Hint]], None]
+
+
+LAST_ROUND_S = 5.0
+"""How long the end of a process waits for a round of its background."""
 
 
 class Sweeper:
@@ -56,6 +61,10 @@ class Sweeper:
             log.info("swept", found=len(hints))
         return hints
 
+    def let_go(self) -> None:
+        """Leave the sweeping to others at once, not only when the lock's lease is over."""
+        self._ledger.recovery.lock("sweeper", self._owner, 0.0)
+
     def _go_on(self, run_id: str, state: RunState) -> Sequence[Hint]:
         """Fill a run's window, or end it; what is wrong with one run must not stop the others."""
         try:
@@ -76,6 +85,7 @@ class Background:
         owner: names this process.
         host: the machine's name.
         send: puts hints on the broker.
+        rounds: is told of every round, so that a thread that hangs is noticed.
     """
 
     def __init__(
@@ -86,6 +96,7 @@ class Background:
         owner: str,
         host: str,
         send: Send,
+        rounds: Rounds | None = None,
     ) -> None:
         self._sweeper = sweeper
         self._ledger = ledger
@@ -93,6 +104,7 @@ class Background:
         self._owner = owner
         self._host = host
         self._send = send
+        self._rounds = rounds or Rounds()
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._every, args=args, name=args[0], daemon=True)
@@ -107,22 +119,29 @@ class Background:
         for thread in self._threads:
             thread.start()
 
+    def ask_stop(self) -> None:
+        """Begin no other round."""
+        self._stop.set()
+
     def stop(self) -> None:
         """End both threads and say in the ledger that this process is gone."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=self._times.grace)
+            thread.join(timeout=LAST_ROUND_S)
         try:
+            self._sweeper.let_go()
             self._ledger.recovery.farewell(self._owner)
         except DeskfeedError as error:
             log.warning("farewell_failed", reason=error.message)
 
     def _every(self, name: str, seconds: float, act: Callable[[], None]) -> None:
+        self._rounds.note(name, 0.0)
         while True:
             try:
                 act()
             except Exception:  # this thread must outlive whatever befalls one round
                 log.exception("background_failed", thread=name)
+            self._rounds.note(name, seconds)
             if self._stop.wait(seconds):
                 return
 

@@ -6,35 +6,58 @@ from typing import Any
 
 import structlog
 
-from worker.app import MESSAGE_VERSION, app, parts, send_all
+from worker import messages
+from worker.app import PROBE_TASK, app, parts, send_all, stopping
 from worker.failpoints import reach
-from worker.hints import Done, Failed, Step, Wait
+from worker.hints import Deliver, Done, Failed, Hint, Poll, Step, Wait
+from worker.messages import Message, Unreadable
 
 log = structlog.get_logger(__name__)
 
+HANDED_BACK = "handed back"
+
 
 @app.task(name="worker.deliver_chunk", bind=True, max_retries=None)
-def deliver_chunk(self: Any, *, v: int, run_id: str, seq: int) -> str:
+def deliver_chunk(self: Any, *args: Any, **kwargs: Any) -> str:
     """Send one chunk, or come back when it can be sent."""
-    if not understood(v):
-        return "unknown version"
-    return _answer(self, parts().delivery.submit(run_id, seq))
+    message = read(self.name, args, kwargs, chunk=True)
+    if isinstance(message, Unreadable):
+        return message.why
+    if stopping.asked:
+        return hand_back(Deliver(message.run_id, message.seq))
+    return _answer(self, parts().delivery.submit(message.run_id, message.seq))
 
 
 @app.task(name="worker.poll_job", bind=True, max_retries=None)
-def poll_job(self: Any, *, v: int, run_id: str, seq: int) -> str:
+def poll_job(self: Any, *args: Any, **kwargs: Any) -> str:
     """Look at all due jobs of the account that this chunk belongs to."""
-    if not understood(v):
-        return "unknown version"
-    return _answer(self, parts().delivery.poll(run_id, seq))
+    message = read(self.name, args, kwargs, chunk=True)
+    if isinstance(message, Unreadable):
+        return message.why
+    if stopping.asked:
+        return hand_back(Poll(message.run_id, message.seq))
+    return _answer(self, parts().delivery.poll(message.run_id, message.seq))
 
 
-def understood(version: int) -> bool:
-    """Whether a message is of this version; another one is left to a newer worker's sweeper."""
-    if version == MESSAGE_VERSION:
-        return True
-    log.warning("message_of_unknown_version", version=version)
-    return False
+@app.task(name=PROBE_TASK, send_events=False)
+def probe(*_args: Any, **_kwargs: Any) -> None:
+    """Nothing: that this worker took its own message is what it wanted to know."""
+
+
+def read(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, chunk: bool
+) -> Message | Unreadable:
+    """Read a message; one that cannot be read is logged by its task's name, without its values."""
+    message = messages.read(args, kwargs, chunk=chunk)
+    if isinstance(message, Unreadable):
+        log.warning("message_left_alone", task=name, why=message.why)
+    return message
+
+
+def hand_back(hint: Hint) -> str:
+    """Leave to another worker what this one, which is about to end, has not begun."""
+    send_all([hint])
+    return HANDED_BACK
 
 
 def _answer(task: Any, step: Step) -> str:

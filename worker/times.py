@@ -7,9 +7,18 @@ a whole at start-up and scaled as a whole by tests.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 
 from worker.errors import UsageError
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def time_span(text: str) -> float | None:
+    """Return the seconds of a time span such as 30m, 2h or 1d; None if it is none."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text, re.ASCII)
+    return None if match is None else int(match[1]) * UNITS[match[2]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +36,8 @@ class Times:
     grace: float = 30.0  #: from SIGTERM to the worker's end
     heartbeat: float = 3.0  #: a worker says in the ledger that it lives this often
     worker_dead: float = 9.0  #: a worker silent for this long is not counted as living
+    probe: float = 10.0  #: a worker sends itself a message this often
+    stalled: float = 60.0  #: a worker that took no message for this long starts anew
     poll_lease: float = 25.0  #: the jobs a poller asks about are its own this long
     poll_batch: float = 4.0  #: how long a poll may wait for more chunks to be asked about with it
     poll_again: float = 1.5  #: first pause after a look that found the job still running
@@ -48,6 +59,10 @@ class Times:
             ("post_deadline", "poll_lease", 1.2),
             ("poll_longest", "visibility", 4.0),
             ("heartbeat", "worker_dead", 2.0),
+            ("probe", "stalled", 3.0),  # several probes must be lost before a worker is given up
+            ("post_deadline", "grace", 1.25),  # what is being sent ends before the worker must
+            ("slept_slot", "grace", 4.0),
+            ("sweep", "overdue", 1.0),  # a sweep finds what is late, not what is under way
         )
         for shorter, longer, ratio in rules:
             if getattr(self, shorter) * ratio > getattr(self, longer):

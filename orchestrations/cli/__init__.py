@@ -6,7 +6,15 @@ import sys
 
 import click
 
-from orchestrations.cli import catalog_verbs, limits_verbs, run_verbs, up_verb
+from orchestrations.cli import (
+    catalog_verbs,
+    control_verbs,
+    doctor_verb,
+    limits_verbs,
+    run_verbs,
+    up_verb,
+    upkeep_verbs,
+)
 from orchestrations.cli.output import EXIT_USAGE, fail, print_json
 from worker.errors import DeskfeedError, UsageError
 from worker.settings import settings
@@ -42,10 +50,14 @@ for _command in (
     run_verbs.runs_,
     run_verbs.show,
     run_verbs.failures,
-    run_verbs.pause,
-    run_verbs.resume,
-    run_verbs.stop,
+    control_verbs.pause,
+    control_verbs.resume,
+    control_verbs.stop,
+    control_verbs.retry,
+    upkeep_verbs.verify,
+    upkeep_verbs.prune,
     limits_verbs.limits,
+    doctor_verb.doctor,
 ):
     deskfeed.add_command(_command)
 

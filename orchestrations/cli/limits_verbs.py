@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from orchestrations.cli import opened
 from orchestrations.cli.output import duration, print_json, say_error, verb
 from worker.errors import CatalogError, DeskfeedError, LimiterUnavailable, UsageError
 from worker.settings import settings
+from worker.times import time_span
 
 if TYPE_CHECKING:
     from orchestrations.cli.limits_words import Shown
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from worker.ledger import Ledger
     from worker.ledger.records import LimitName, Limits, Override
     from worker.limiter import State
-
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class TimeSpan(click.ParamType[float]):
@@ -33,10 +31,10 @@ class TimeSpan(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the seconds."""
-        match = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
-        if match is None:
+        seconds = time_span(str(value))
+        if seconds is None:
             self.fail(f"{value!r} is not a time span such as 30m, 2h or 1d", param, ctx)
-        return int(match[1]) * UNITS[match[2]]
+        return seconds
 
 
 @click.group("limits")

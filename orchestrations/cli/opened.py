@@ -13,6 +13,7 @@ from worker.times import Times
 if TYPE_CHECKING:
     from orchestrations.loader import Catalog
     from worker.ledger import Ledger
+    from worker.ledger.retention import Ages
 
 
 def catalog() -> Catalog:
@@ -27,11 +28,20 @@ def ledger() -> Iterator[Ledger]:
     """Open the ledger that the settings name, and close it at the end."""
     from worker.ledger import open_ledger  # SQLAlchemy is slow to import
 
-    opened = open_ledger(settings().ledger, times())
+    keep_failed = settings().retention.failed_payload
+    opened = open_ledger(settings().ledger, times(), keep_failed=keep_failed)
     try:
         yield opened
     finally:
         opened.close()
+
+
+def ages() -> Ages:
+    """Return how long the settings keep things."""
+    from orchestrations.upkeep import ages_of  # with it comes SQLAlchemy
+
+    kept = settings().retention
+    return ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs)
 
 
 def times() -> Times:

@@ -1,11 +1,11 @@
-"""The verbs about runs: run, watch, runs, show, failures, pause, resume, stop."""
+"""The verbs that start runs and tell of them: run, watch, runs, show, failures."""
 
 from __future__ import annotations
 
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from orchestrations.cli import opened
 from orchestrations.cli.output import console, errors, print_json, say_error, verb
-from worker.errors import RunError, UsageError
+from worker.errors import UsageError
 from worker.settings import settings
 
 if TYPE_CHECKING:
@@ -54,18 +54,18 @@ def run(
             key=key,
             options=runs.Options(sample=sample),
         )
-        reached = _enqueue(begun.run_id) if new else True
+        reached = enqueue_plan(begun.run_id) if new else True
         if not as_json:
             _say_started(begun.run_id, new=new, reached=reached)
         if wait:
-            _watch(ledger, begun.run_id, as_json=as_json)
+            follow(ledger, begun.run_id, as_json=as_json)
         if as_json:
             print_json({"ok": True, "run_id": begun.run_id, "new": new, "enqueued": reached})
         else:
             click.echo(f"  Watch it: deskfeed watch {begun.run_id}")
 
 
-def _enqueue(run_id: str) -> bool:
+def enqueue_plan(run_id: str) -> bool:
     """Send the first message; False when Redis is away, and then the sweeper sends it later."""
     from kombu.exceptions import OperationalError
 
@@ -98,10 +98,10 @@ def watch(run_id: str, *, as_json: bool) -> None:
     from orchestrations import runs
 
     with opened.ledger() as ledger:
-        _watch(ledger, runs.find_run(ledger, run_id).run_id, as_json=as_json)
+        follow(ledger, runs.find_run(ledger, run_id).run_id, as_json=as_json)
 
 
-def _watch(ledger: Ledger, run_id: str, *, as_json: bool) -> None:
+def follow(ledger: Ledger, run_id: str, *, as_json: bool) -> None:
     """Follow a run to its end, say how it ended, and end this command with its exit code."""
     from orchestrations import report
     from orchestrations.cli.waiting import Watcher, say_detached
@@ -208,10 +208,29 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
     error = report.error_as_json(run.error)
     if error is not None:
         say_error(f"{error['title']}: {error['message']}", error["resolution"])
-    if rows.failed + rows.unconfirmed:
-        out.print(f"Every row with its reason: deskfeed failures {run.run_id}")
-    elif not report.ended(run):
-        out.print(f"Watch it: deskfeed watch {run.run_id}")
+    _print_family(view)
+    _print_next(view)
+
+
+def _print_next(view: RunView) -> None:
+    """Print the commands that help further."""
+    from orchestrations import report
+
+    run_id = view.run.run_id
+    if view.rows.failed + view.rows.unconfirmed:
+        click.echo(f"Every row with its reason: deskfeed failures {run_id}")
+    if report.may_be_retried(view):
+        click.echo(f"Send them again: deskfeed retry {run_id}")
+    if not report.ended(view.run):
+        click.echo(f"Watch it: deskfeed watch {run_id}")
+
+
+def _print_family(view: RunView) -> None:
+    """Print which run this one retries, and which runs retry it."""
+    if view.run.parent_run:
+        console().print(f"a retry of {view.run.parent_run}", markup=False)
+    if view.retries:
+        console().print(f"retried by {', '.join(view.retries)}", markup=False)
 
 
 def _add_reasons(table: Table, view: RunView, kind: str) -> None:
@@ -249,12 +268,22 @@ def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_
         kinds.append(OutcomeKind.SKIPPED)
     with opened.ledger() as ledger:
         found = runs.find_run(ledger, run_id)
+        _say_if_pruned(_view(ledger, found.run_id))
         rows = ledger.views.not_delivered(found.run_id, tuple(kinds))
         if as_json:
             listed = [_as_json(row) for row in rows]
             print_json({"ok": True, "run_id": found.run_id, "failures": listed})
         else:
             _write(_lines(rows, style), output)
+
+
+def _say_if_pruned(view: RunView) -> None:
+    if view.rows_pruned:
+        errors().print(
+            "The single rows of this run are no longer kept (DESKFEED_RETENTION__OUTCOMES); its "
+            f"sums are: deskfeed show {view.run.run_id}",
+            style="yellow",
+        )
 
 
 def _as_json(row: RowOutcome) -> dict[str, Any]:
@@ -309,77 +338,3 @@ def _write(lines: Iterator[str], output: Path | None) -> None:
             file.write(line + "\n")
             count += 1
     click.echo(f"{output}: {count} lines", err=True)
-
-
-@click.command("pause")
-@click.argument("run_id", metavar="RUN")
-@verb
-def pause(run_id: str, *, as_json: bool) -> None:
-    """Send nothing more of RUN until it is resumed; jobs in flight are still followed."""
-    with opened.ledger() as ledger:
-        _change(
-            ledger,
-            run_id,
-            ledger.runs.pause,
-            "paused",
-            "Go on with: deskfeed resume",
-            as_json=as_json,
-        )
-
-
-@click.command("resume")
-@click.argument("run_id", metavar="RUN")
-@verb
-def resume(run_id: str, *, as_json: bool) -> None:
-    """Let a paused RUN go on, with the same rows as before."""
-    with opened.ledger() as ledger:
-        _change(
-            ledger,
-            run_id,
-            ledger.runs.resume,
-            "resumed",
-            "Watch it: deskfeed watch",
-            as_json=as_json,
-        )
-
-
-@click.command("stop")
-@click.argument("run_id", metavar="RUN")
-@verb
-def stop(run_id: str, *, as_json: bool) -> None:
-    """End RUN: what is not sent yet is cancelled; what Zendesk has is followed to its end."""
-    with opened.ledger() as ledger:
-        _change(
-            ledger,
-            run_id,
-            ledger.runs.stop,
-            "stopping",
-            "See how it ends: deskfeed watch",
-            as_json=as_json,
-        )
-
-
-def _change(
-    ledger: Ledger,
-    wanted: str,
-    act: Callable[[str], bool],
-    done: str,
-    hint: str,
-    *,
-    as_json: bool,
-) -> None:
-    """Do something to a run and say so; workers take note within ten seconds."""
-    from orchestrations import runs
-
-    run_id = runs.find_run(ledger, wanted).run_id
-    changed = act(run_id)
-    state = _view(ledger, run_id).run.state
-    if not changed:
-        raise RunError(
-            f"{run_id} is {str(state).replace('_', ' ')}; it cannot be {done} now",
-            code="wrong_state",
-        )
-    if as_json:
-        print_json({"ok": True, "run_id": run_id, "state": str(state)})
-    else:
-        click.echo(f"{run_id}: {done}. {hint} {run_id}")

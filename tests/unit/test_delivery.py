@@ -12,6 +12,7 @@ from worker.delivery import Context, Delivery
 from worker.errors import (
     Ambiguous,
     DestinationError,
+    LedgerError,
     LimiterUnavailable,
     NotSent,
     Refused,
@@ -561,3 +562,21 @@ def test_a_delivery_message_a_little_early_comes_again_when_it_is_due(ready, del
     ledger.chunks.wait(claim, 1.5, "users")
 
     assert delivery.submit("df-1", 1) == Wait(1.5, "not_due")
+
+
+def test_a_job_is_not_lost_because_the_ledger_is_away_when_its_id_is_to_be_written(
+    ready, delivery, zendesk, ledger, monkeypatch
+):
+    ready(1)
+    accepted, refusals = ledger.chunks.accepted, [LedgerError("the disk is full")] * 3
+
+    def write(*words):
+        if refusals:
+            raise refusals.pop()
+        return accepted(*words)
+
+    monkeypatch.setattr(ledger.chunks, "accepted", write)
+    assert delivery.submit("df-1", 1).hints[0] == Poll("df-1", 1, pytest.approx(10.0, abs=10.0))
+
+    assert zendesk.posts == [[1]]
+    assert ledger.views.run("df-1").chunks == {ChunkState.POLLING: 1}

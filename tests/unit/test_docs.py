@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from orchestrations.cli import deskfeed
-from worker.settings import Credential, Settings
+from worker.settings import Credential, Retention, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,6 +29,9 @@ def test_every_setting_is_documented(name):
     if name == "credentials":
         for part in Credential.model_fields:
             assert f"__{part.upper()}`" in text
+    elif name == "retention":
+        for part in Retention.model_fields:
+            assert f"| `DESKFEED_RETENTION__{part.upper()}` |" in text
     else:
         assert f"| `DESKFEED_{name.upper()}` |" in text
 
@@ -46,6 +49,17 @@ def test_every_command_and_option_is_documented(name, command):
 def test_every_command_has_help_and_json(name, command):
     assert command.help
     assert "as_json" in {parameter.name for parameter in command.params}
+
+
+def test_every_normalisation_that_verify_knows_is_documented():
+    from worker.zendesk import compare
+
+    table = (DOCS / "verify.md").read_text().partition("## What counts as equal")[2]
+    documented = re.findall(r"^\| `?([a-z_. *]+?)`? \|", table, re.MULTILINE)[1:]
+    told = re.findall(r"^    ([a-z][a-z_.* ]*?[a-z*])  +\S", compare.__doc__, re.MULTILINE)
+
+    assert documented == told
+    assert set(compare._RULES) <= set(documented)
 
 
 def test_every_error_code_is_documented():

@@ -447,7 +447,7 @@ def test_a_forked_child_leaves_the_port_to_its_parent(monkeypatch):
 def test_a_worker_that_ends_closes_its_page(monkeypatch, shared):
     page = serve("127.0.0.1", 0, shared)
     monkeypatch.setattr(app, "_page", page)
-    monkeypatch.setattr(app, "_background", None)
+    monkeypatch.setattr(app, "_process", None)
     app._on_worker_shutdown()
 
     with pytest.raises(urllib.error.URLError, match="refused"):

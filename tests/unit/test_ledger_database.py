@@ -25,11 +25,10 @@ def test_the_newest_migration_is_the_head_that_the_schema_names():
     assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
 
 
-def test_the_hash_key_is_made_once_and_kept(tmp_path):
-    url = f"sqlite:///{tmp_path / 'l.db'}"
+def test_the_hash_key_is_made_once_and_kept(ledger_url):
     keys = []
     for _ in range(2):
-        ledger = open_ledger(url)
+        ledger = open_ledger(ledger_url)
         keys.append(ledger.chunks._hash_key)
         ledger.close()
 
@@ -37,8 +36,8 @@ def test_the_hash_key_is_made_once_and_kept(tmp_path):
     assert len(keys[0]) == 32
 
 
-def test_sqlite_commits_survive_a_power_cut_and_readers_do_not_wait(ledger):
-    with ledger.database.read() as connection:
+def test_sqlite_commits_survive_a_power_cut_and_readers_do_not_wait(sqlite_ledger):
+    with sqlite_ledger.database.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 

@@ -232,10 +232,10 @@ def test_an_account_that_nobody_knows_has_no_job_slots_and_no_limits(ledger):
         ledger.polling.account("nowhere.zendesk.com")
 
 
-def test_what_is_lowered_outlives_the_process(ledger, ready, clock, times, tmp_path):
+def test_what_is_lowered_outlives_the_process(ledger, ready, clock, times, ledger_url):
     ready(1)
     override = ledger.limits.lower(ACCOUNT, "jobs_in_flight", 2, 60.0, "eve")
-    again = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", times, clock)
+    again = open_ledger(ledger_url, times, clock)
 
     assert [asdict(one) for one in again.limits.active(ACCOUNT)] == [asdict(override)]
     again.close()

@@ -227,9 +227,9 @@ def test_runs_long_gone_are_forgotten(bench):
 def test_who_is_late_by_no_more_than_the_slack_moves_nobody(real):
     real.reserve("a", budget=BUDGET)
     slot = real.reserve("b", budget=BUDGET).slot_us
-    assert slot == START + SECOND + 1 + 2_000
-    real.us += 2_000
-    assert real.confirm("a", BUDGET) == Go(real.us, 0.002)
+    assert slot == START + SECOND + 1 + 3_000
+    real.us += 3_000
+    assert real.confirm("a", BUDGET) == Go(real.us, 0.003)
     real.us = slot
     assert real.confirm("b", BUDGET) == Go(slot, 0.0)
 

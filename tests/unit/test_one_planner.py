@@ -13,7 +13,9 @@ from worker.times import Times
 @pytest.fixture
 def started(monkeypatch):
     """The runs of which a planner was started; each stands still until the test ends it."""
-    monkeypatch.setattr(tasks, "parts", lambda: SimpleNamespace(times=Times()))
+    delivery = SimpleNamespace(admit=lambda run_id: (), close=lambda run_id: ())
+    parts = SimpleNamespace(times=Times(), delivery=delivery)
+    monkeypatch.setattr(tasks, "parts", lambda: parts)
     monkeypatch.setattr(tasks, "_planners", {})
     monkeypatch.setattr(tasks.time, "monotonic", lambda: started.now)
     started = SimpleNamespace(now=1000.0, runs=[])
@@ -22,9 +24,9 @@ def started(monkeypatch):
         started.runs.append(run_id)
         if len(started.runs) == 1:  # while the first planner works, messages come
             started.again = [tasks.plan(v=1, run_id=one) for one in started.messages]
-        return "done"
+        return True
 
-    monkeypatch.setattr(tasks, "_plan", plan)
+    monkeypatch.setattr(tasks, "_planned", plan)
     return started
 
 

@@ -37,6 +37,8 @@ def test_show_has_the_promised_shape(ledger, sending):
         "orchestration": "loyalty",
         "destination": "socktown",
         "state": "sending",
+        "parent_run": None,
+        "retries": [],
         "rows": {
             "read": 3, "created": 1, "updated": 1, "failed": 0, "skipped": 0, "unconfirmed": 0,
             "pending": 1,
@@ -74,4 +76,6 @@ def test_the_peak_is_that_of_any_closed_rolling_second(events, peak):
 def test_every_error_code_has_a_title_and_a_resolution():
     for code, explanation in EXPLANATIONS.items():
         assert explanation.title, code
-        assert explanation.resolution.endswith((".", "NAME", "RUN", "check", "runs")), code
+        assert explanation.resolution.endswith(
+            (".", "NAME", "RUN", "ORCHESTRATION", "check", "runs", "last")
+        ), code

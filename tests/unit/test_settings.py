@@ -109,3 +109,14 @@ def test_metrics_are_off_and_for_this_machine_only_by_default(monkeypatch):
     monkeypatch.setenv("DESKFEED_METRICS_PORT", "9108")
     monkeypatch.setenv("DESKFEED_METRICS_HOST", "0.0.0.0")
     assert (load_settings().metrics_port, load_settings().metrics_host) == (9108, "0.0.0.0")
+
+
+def test_what_is_kept_is_set_as_a_time_span(monkeypatch):
+    monkeypatch.setenv("DESKFEED_RETENTION__FAILED_PAYLOAD", "12h")
+
+    kept = load_settings().retention
+    assert (kept.failed_payload, kept.outcomes, kept.runs) == (43_200, 2_592_000, 34_560_000)
+
+    monkeypatch.setenv("DESKFEED_RETENTION__FAILED_PAYLOAD", "soon")
+    with pytest.raises(UsageError, match=r"RETENTION__FAILED_PAYLOAD.*12h or 30d"):
+        load_settings()

@@ -29,11 +29,13 @@ from worker.errors import (
     LimiterUnavailable,
     NotSent,
     Refused,
+    Renewed,
     Superseded,
     Throttled,
 )
 from worker.failpoints import reach
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
+from worker.ledger.database import persist
 from worker.ledger.records import Account, Claim
 from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState
@@ -173,7 +175,12 @@ class Submitter:
             self._permits.failed(ticket, error)
             return self._after(claim, account, error)
         likely = likely_seconds(account, len(claim.profiles))
-        accepted = self._chunks.accepted(claim, job.job_id, likely, ticket.stamp_us / 1e6)
+        stamp = ticket.stamp_us / 1e6
+        accepted = persist(  # as long as the claim is ours; without the job's id it is sent again
+            lambda: self._chunks.accepted(claim, job.job_id, likely, stamp),
+            self._in.times.lease,
+            self._in.sleep,
+        )
         reach("job.saved")
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
         self._permits.answered(ticket, job.rate)
@@ -190,6 +197,8 @@ class Submitter:
                 return self._in.pause_destination(claim.target, error)
             case Throttled():
                 return self._throttled(claim, error)
+            case Renewed():
+                return self._retreat(claim, 0.0, error.code, sent=True)
             case NotSent():
                 self._permits.pause(account.account, UNREACHABLE_PAUSE_S, error.code)
                 return self._retreat(claim, UNREACHABLE_PAUSE_S, error.code, sent=False)

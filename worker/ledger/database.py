@@ -1,33 +1,43 @@
-"""One way to open, migrate and use the ledger's database, whatever database it is."""
+"""One way to open, migrate and use the ledger's database, whatever database it is.
+
+A blind repeat of a transaction is safe, also when its COMMIT got no answer: each transition is a
+compare-and-set, so a repeat of one that was carried out touches no row and is `Superseded`; each
+insert has a key of its own and becomes a `Conflict`. What is repeated, and where:
+
+- *Beginning* (connecting, SQLite's lock): here, for `PATIENCE_S`; nothing was done yet.
+- *The job's id after a POST* (`accepted`): by its caller with `persist`, as long as the claim is
+  its own. It is the one write whose loss costs more than our time: a settle and a second POST.
+- *All others*: not in place. They end as `LedgerError`, the worker drops what it holds, and the
+  sweeper finds it by `wake_at` once the ledger answers again, as if the worker had died.
+"""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    create_engine,
-    event,
-    func,
-    inspect,
-    make_url,
-    select,
-    text,
-)
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+import structlog
+from sqlalchemy import Connection, Engine, func, inspect, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from worker.errors import Conflict, LedgerError, UsageError
-from worker.ledger import schema
+from worker.errors import Conflict, LedgerError, Superseded
+from worker.ledger import faults, schema
+from worker.ledger.engines import is_sqlite, make_engine
+
+log = structlog.get_logger(__name__)
 
 Clock = Callable[[], float]
+T = TypeVar("T")
 
-BUSY_TIMEOUT_MS = 30_000
-"""How long SQLite waits for another writer; a write here takes milliseconds."""
+PATIENCE_S = 10.0
+"""So long a transaction tries to begin when the database is locked, cut off or being restarted."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+"""Pauses between two tries: doubled each time, with jitter so that workers do not march in step."""
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 """PostgreSQL: every statement of a reading transaction sees the same moment."""
@@ -37,35 +47,39 @@ class Database:
     """An engine, its clock, and two kinds of transaction.
 
     Args:
-        engine: made by `open_database`.
-        clock: seconds since the epoch, used on SQLite (one host); PostgreSQL's own clock is used
-            there, so that hosts with clocks that differ agree on leases.
+        engine: made by `make_engine`.
+        clock: seconds since the epoch. Only tests pass one. Without, SQLite (one host) takes the
+            host's clock and PostgreSQL its own, so that hosts with clocks that differ agree on
+            leases.
     """
 
-    def __init__(self, engine: Engine, clock: Clock = time.time) -> None:
+    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+        self.is_sqlite = is_sqlite(engine)
         self._engine = engine
         self._reader = engine.execution_options(
-            **({"deskfeed_read": True} if _is_sqlite(engine) else SNAPSHOT)
+            **({"deskfeed_read": True} if self.is_sqlite else SNAPSHOT)
         )
-        self._clock = clock
-        self.is_sqlite = _is_sqlite(engine)
+        self._clock = time.time if clock is None and self.is_sqlite else clock
 
     def now(self, connection: Connection) -> float:
         """Return the ledger's time in seconds since the epoch."""
-        if self.is_sqlite:
+        if self._clock is not None:
             return self._clock()
         return float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))))  # type: ignore[arg-type]
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: commits at the end, rolls back on an exception."""
-        with _converted(), self._engine.begin() as connection:
-            yield connection
+        with _converted(), ExitStack() as stack:
+            yield _begin(stack, self._engine, faults.passes)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot: every statement inside sees the same moment. Takes no write lock."""
-        with _converted(), self._reader.connect() as connection, connection.begin():
+        with _converted(), ExitStack() as stack:
+            connection = _begin(stack, self._reader, faults.passes)
+            if not self.is_sqlite:  # it holds up nobody, and whoever reads may be a slow pipe
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             yield connection
 
     def close(self) -> None:
@@ -73,89 +87,79 @@ class Database:
         self._engine.dispose()
 
 
-def open_database(url: str, clock: Clock = time.time) -> Database:
+def open_database(url: str, clock: Clock | None = None) -> Database:
     """Open the database at a SQLAlchemy URL and bring its tables up to date.
 
     Raises:
         UsageError: the URL is malformed or of a database that is not supported.
         LedgerError: the database cannot be reached or written.
     """
-    engine = _engine(url)
+    engine = make_engine(url)
     with _converted():
         _migrate(engine)
     return Database(engine, clock)
 
 
-def _engine(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        # The URL may hold a password: it is not repeated.
-        raise UsageError(
-            "DESKFEED_LEDGER_URL is not a SQLAlchemy URL such as sqlite:///ledger.db or "
-            "postgresql+psycopg://user@host/name",
-            code="ledger_unavailable",
-        ) from None
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.database:
-            _make_folder(Path(parsed.database).parent)
-        engine = create_engine(parsed, pool_size=5, max_overflow=60, hide_parameters=True)
-        _prepare_sqlite(engine)
-        return engine
-    if parsed.drivername == "postgresql+psycopg":
-        return create_engine(
-            parsed, pool_size=5, max_overflow=30, pool_pre_ping=True, hide_parameters=True
-        )
-    raise UsageError(
-        f"DESKFEED_LEDGER_URL: a ledger on {parsed.drivername!r} is not supported; use sqlite:/// "
-        "(one host) or postgresql+psycopg:// (several)",
-        code="ledger_unavailable",
-    )
+def persist(write: Callable[[], T], seconds: float, sleep: Callable[[float], None]) -> T:
+    """Make a write whose loss would be dear: try again whatever the ledger answers, for a while.
 
+    Args:
+        write: one transition. If the ledger carried it out and could not say so, the repeat is
+            `Superseded`, and what was written stands.
+        seconds: no new try after this long.
+        sleep: waits between two tries.
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # customers lie in it
-    except OSError as error:
-        raise LedgerError(f"the folder {folder} cannot be made: {error.strerror}") from None
-
-
-def _is_sqlite(engine: Engine) -> bool:
-    return engine.dialect.name == "sqlite"
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    """WAL so that readers never wait; FULL so that a commit survives a power cut.
-
-    The driver's own BEGIN is switched off: a transaction that reads first and writes later could
-    not upgrade its lock when another writer came between. Writers begin IMMEDIATE instead.
+    Raises:
+        Superseded, Conflict: as the write does, at once.
+        LedgerError: what the last try met.
     """
+    end = time.monotonic() + seconds
+    for pause in _pauses():
+        try:
+            return write()
+        except (Superseded, Conflict):
+            raise
+        except LedgerError as error:
+            if time.monotonic() + pause > end:
+                raise
+            log.warning("ledger_write_repeated", reason=error.message)
+            sleep(pause)
+    raise AssertionError("pauses never end")
 
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get("deskfeed_read", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _begin(stack: ExitStack, engine: Engine, passes: Callable[[DBAPIError], bool]) -> Connection:
+    """Enter a transaction; while the database is away or locked try again, nothing was done yet."""
+    end = time.monotonic() + PATIENCE_S
+    for pause in _pauses():
+        try:
+            return stack.enter_context(engine.begin())
+        except DBAPIError as error:
+            if not passes(error) or time.monotonic() + pause > end:
+                raise
+            time.sleep(pause)
+    raise AssertionError("pauses never end")
+
+
+def _pauses() -> Iterator[float]:
+    pause = FIRST_PAUSE_S
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311  # not for secrets
+        pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
 def _migrate(engine: Engine) -> None:
     """Run the migrations that this database lacks; costs one query when it lacks none."""
-    with engine.begin() as connection:
+    with ExitStack() as stack:
+        # Processes that start together meet at a lock; a server that is away is told at once.
+        connection = _begin(stack, engine, faults.is_locked)
         if _revision(connection) == schema.HEAD:
             return
         from alembic import command  # slow to import, and needed once in a database's life
         from alembic.config import Config
 
-        if not _is_sqlite(engine):  # on SQLite BEGIN IMMEDIATE already keeps others out
+        if not is_sqlite(engine):  # on SQLite BEGIN IMMEDIATE already keeps others out
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # tables may be long
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(70615100)"))
         config = Config()
         config.set_main_option(
@@ -180,22 +184,6 @@ def _converted() -> Iterator[None]:
     except IntegrityError:
         raise Conflict("another transaction wrote the same key first") from None
     except DBAPIError as error:
-        reason = type(error.orig).__name__
-        text_ = str(error.orig).splitlines()[0] if _is_harmless(error) else ""
-        raise LedgerError(f"The ledger answered with {reason}{': ' * bool(text_)}{text_}") from None
+        raise LedgerError(f"The ledger cannot be used: {faults.sentence(error)}") from None
     except SQLAlchemyError as error:
         raise LedgerError(f"The ledger cannot be used: {type(error).__name__}") from None
-
-
-def _is_harmless(error: DBAPIError) -> bool:
-    """Whether the driver's words may be shown: about files and locks, never about values."""
-    words = (
-        "unable to open",
-        "readonly",
-        "locked",
-        "full",
-        "no such",
-        "malformed",
-        "not a database",
-    )
-    return any(word in str(error.orig) for word in words)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
+from worker.ledger.host import keep_to_one_host
+from worker.ledger.kept import Kept
 from worker.ledger.limits import AccountLimits
-from worker.ledger.outcomes import Outcomes
+from worker.ledger.outcomes import KEEP_FAILED_SECONDS, Outcomes
 from worker.ledger.planning import Planning
 from worker.ledger.polling import Polling
 from worker.ledger.recovery import Recovery
+from worker.ledger.retention import Retention
 from worker.ledger.runs import Runs
 from worker.ledger.schema import meta
 from worker.ledger.views import Views
@@ -35,6 +37,8 @@ class Ledger:
         outcomes: end a chunk.
         recovery: find what stands still; locks and living workers.
         views: what people ask.
+        kept: what is still held of people: rows to retry, digests of what arrived.
+        retention: remove what is old enough.
     """
 
     database: Database
@@ -46,34 +50,51 @@ class Ledger:
     outcomes: Outcomes
     recovery: Recovery
     views: Views
+    kept: Kept
+    retention: Retention
 
     def close(self) -> None:
         """Close every connection."""
         self.database.close()
 
 
-def open_ledger(url: str, times: Times | None = None, clock: Clock = time.time) -> Ledger:
+def open_ledger(
+    url: str,
+    times: Times | None = None,
+    clock: Clock | None = None,
+    keep_failed: float = KEEP_FAILED_SECONDS,
+) -> Ledger:
     """Open the ledger at a SQLAlchemy URL, making or migrating its tables as needed.
 
+    Args:
+        url: where it is.
+        times: leases and the like.
+        clock: for tests; without, the ledger's time is that of SQLite's host or of PostgreSQL.
+        keep_failed: how long rows that did not arrive are kept for `retry`, in seconds.
+
     Raises:
-        UsageError: the URL is malformed or of a database that is not supported.
+        UsageError: the URL is malformed or of a database that is not supported, or the ledger is
+            SQLite and in use on another host.
         LedgerError: the database cannot be reached or written.
     """
     times = times or Times()
     database = open_database(url, clock)
+    keep_to_one_host(database, times.worker_dead)
     hash_key = _hash_key(database)
     runs = Runs(database, times)
-    outcomes = Outcomes(database, hash_key)
+    outcomes = Outcomes(database, hash_key, keep_failed)
     return Ledger(
         database=database,
         runs=runs,
-        planning=Planning(database, runs),
+        planning=Planning(database, runs, keep_failed),
         chunks=Chunks(database, times, hash_key),
         polling=Polling(database, times),
         limits=AccountLimits(database),
         outcomes=outcomes,
         recovery=Recovery(database, times, outcomes),
         views=Views(database),
+        kept=Kept(database, hash_key),
+        retention=Retention(database),
     )
 
 

@@ -52,11 +52,15 @@ class Outcomes:
     Args:
         database: where the ledger lies.
         hash_key: keys the hashes of people's keys.
+        keep_failed: how long rows that did not arrive are kept, in seconds.
     """
 
-    def __init__(self, database: Database, hash_key: bytes) -> None:
+    def __init__(
+        self, database: Database, hash_key: bytes, keep_failed: float = KEEP_FAILED_SECONDS
+    ) -> None:
         self._db = database
         self._hash_key = hash_key
+        self._keep_failed = keep_failed
 
     def finish(
         self,
@@ -252,7 +256,7 @@ class Outcomes:
         remove_profiles(connection, end.run_id, end.seq)
         kept = [p for p, o in zip(profiles, found, strict=True) if o.kind not in DELIVERED]
         if kept:
-            expires_at = self._db.now(connection) + KEEP_FAILED_SECONDS
+            expires_at = self._db.now(connection) + self._keep_failed
             store_profiles(connection, end.run_id, end.seq, kept, expires_at)
 
     def _remember(

@@ -24,11 +24,15 @@ class Planning:
     Args:
         database: where the ledger lies.
         table: the runs, for the planner's lease.
+        keep_failed: how long the identities of refused rows are kept, in seconds.
     """
 
-    def __init__(self, database: Database, table: Runs) -> None:
+    def __init__(
+        self, database: Database, table: Runs, keep_failed: float = KEEP_FAILED_SECONDS
+    ) -> None:
         self._db = database
         self._runs = table
+        self._keep_failed = keep_failed
 
     def clear(self, run: Run) -> None:
         """Remove what an earlier planner of this run left behind; none of it was ever sent."""
@@ -63,7 +67,7 @@ class Planning:
                 ],
             )
             kept = [Profile(row.row, _identity(row)) for row in rejected]
-            expires_at = self._db.now(connection) + KEEP_FAILED_SECONDS
+            expires_at = self._db.now(connection) + self._keep_failed
             store_profiles(connection, run.run_id, -batch, kept, expires_at)
 
     def add_chunks(self, run: Run, first_seq: int, group: Sequence[Sequence[Profile]]) -> None:

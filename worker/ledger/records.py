@@ -117,7 +117,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What `start` asks the ledger to record."""
+    """What `start` asks the ledger to record.
+
+    Attributes:
+        parent_run: the run whose rows this one retries; None if it has a query.
+    """
 
     run_id: str
     orchestration: str
@@ -126,6 +130,7 @@ class NewRun:
     limits: Limits
     options: Mapping[str, Any]
     principal: str
+    parent_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +246,8 @@ class RunView:
         waits: what the waiting chunks wait for, with how many wait for it.
         posts: POSTs that may have left.
         reasons: (outcome kind, code) -> rows.
+        retries: the runs that retry rows of this one, oldest first.
+        rows_pruned: whether the single rows are gone, and only their sums are left.
     """
 
     run: Run
@@ -249,6 +256,8 @@ class RunView:
     waits: Mapping[str, int]
     posts: int
     reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    retries: tuple[str, ...] = ()
+    rows_pruned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,13 +69,18 @@ class Runs:
         return None if row is None else as_run(row)
 
     def _refuse_second(self, connection: Connection, new: NewRun) -> None:
-        active = connection.scalar(select(runs.c.run_id).where(runs.c.active == new.orchestration))
-        if active is not None:
-            raise UsageError(
-                f"{new.orchestration} is already being run as {active}",
-                code="already_active",
-                resolution=f"Wait for it or look at it: deskfeed show {active}",
-            )
+        active = connection.execute(
+            select(runs.c.run_id, runs.c.key).where(runs.c.active == new.orchestration)
+        ).one_or_none()
+        if active is None:
+            return
+        if active.key == new.key:  # committed since we looked for it (PostgreSQL)
+            raise Conflict("somebody started the same run meanwhile")
+        raise UsageError(
+            f"{new.orchestration} is already being run as {active.run_id}",
+            code="already_active",
+            resolution=f"Wait for it or look at it: deskfeed show {active.run_id}",
+        )
 
     def _values(self, connection: Connection, new: NewRun) -> dict[str, Any]:
         now = self._db.now(connection)
@@ -90,6 +95,7 @@ class Runs:
             "target": _dump_target(new.target),
             "options": orjson.dumps(dict(new.options)).decode(),
             "principal": new.principal,
+            "parent_run": new.parent_run,
             "created_at": now,
             "wake_at": now + self._times.overdue,
         }

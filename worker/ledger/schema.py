@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -163,6 +163,16 @@ outcomes = Table(
     Column("zendesk_id", BigInteger),
     Index(None, "run_id", "kind", "code"),
     Index(None, "run_id", "seq"),
+)
+
+summaries = Table(
+    "summaries",
+    metadata,
+    # What became of the rows of an ended run, written once, before its outcomes are pruned.
+    Column("run_id", String(40), ForeignKey("runs.run_id"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("code", String(64), primary_key=True),  # empty for created and updated
+    Column("rows", BigInteger, nullable=False),
 )
 
 events = Table(

@@ -21,9 +21,10 @@ from worker.ledger.schema import (
     outcomes,
     payloads,
     runs,
+    summaries,
 )
 from worker.ledger.states import HELD_BACK, ChunkState, RunState
-from worker.ledger.sums import row_sums
+from worker.ledger.sums import ended_rows, row_sums
 from worker.profile import OutcomeKind
 
 NOT_DELIVERED = (OutcomeKind.FAILED, OutcomeKind.UNCONFIRMED, OutcomeKind.SKIPPED)
@@ -61,6 +62,8 @@ class Views:
                 waits=_waits(connection, run_id),
                 posts=int(sum(s.posts for s in states)),
                 reasons=_reasons(connection, run_id),
+                retries=_retries(connection, run_id),
+                rows_pruned=_is_pruned(connection, run_id),
             )
 
     def accounts(self) -> list[str]:
@@ -213,9 +216,15 @@ def _waiting(connection: Connection, account: str, now: float) -> tuple[Waiting,
 
 
 def _reasons(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:
-    rows = connection.execute(
-        select(outcomes.c.kind, outcomes.c.code, func.count().label("n"))
-        .where(outcomes.c.run_id == run_id)
-        .group_by(outcomes.c.kind, outcomes.c.code)
-    )
-    return {(row.kind, row.code): row.n for row in rows}
+    found = ended_rows(connection, run_id)
+    return {reason: count for reason, count in found.items() if reason[0] in NOT_DELIVERED}
+
+
+def _retries(connection: Connection, run_id: str) -> tuple[str, ...]:
+    query = select(runs.c.run_id).where(runs.c.parent_run == run_id)
+    return tuple(connection.scalars(query.order_by(runs.c.created_at, runs.c.run_id)))
+
+
+def _is_pruned(connection: Connection, run_id: str) -> bool:
+    query = select(summaries.c.run_id).where(summaries.c.run_id == run_id)
+    return connection.scalar(query.limit(1)) is not None

@@ -1,0 +1,143 @@
+"""`deskfeed doctor`: look at everything that must be there, and say what to do where it is not."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from orchestrations.cli import opened
+from orchestrations.cli.output import EXIT_FAILED, console, print_json, verb
+from worker.errors import DeskfeedError, UsageError
+from worker.settings import settings
+
+if TYPE_CHECKING:
+    from orchestrations.diagnosis import Check
+    from orchestrations.loader import Catalog
+    from worker.ledger import Ledger
+
+COLORS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+PINGS = 5
+
+
+@click.command("doctor")
+@verb
+def doctor(*, as_json: bool) -> None:
+    """Check settings, Redis, ledger, workers, beat, catalog and credentials; 1 if a check fails.
+
+    Nothing is sent to Zendesk; whether it accepts us says: deskfeed destinations test NAME.
+    """
+    from orchestrations import diagnosis
+
+    checks = [diagnosis.ok("settings", "read"), diagnosis.judge_times(opened.times())]
+    for name, look in (("redis", _redis), ("ledger", _ledger), ("catalog", _catalog)):
+        checks.extend(_looked(name, look))
+    ill = diagnosis.failed(checks)
+    if as_json:
+        print_json({"ok": not ill, "checks": [asdict(check) for check in checks]})
+    else:
+        _say(checks)
+    if ill:
+        raise SystemExit(EXIT_FAILED)
+
+
+def _looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    from orchestrations import diagnosis
+
+    try:
+        return list(look())
+    except DeskfeedError as error:
+        return [diagnosis.fail(name, error)]
+
+
+def _redis() -> list[Check]:
+    from orchestrations import diagnosis
+    from worker.limiter import connect
+    from worker.redis_server import inspect_server, measure
+
+    with connect(settings().redis()) as client:
+        server = inspect_server(client)
+        latency, ahead = min(measure(client, time.time) for _ in range(PINGS))
+    return diagnosis.judge_redis(server, latency, ahead)
+
+
+def _ledger() -> Iterable[Check]:
+    from orchestrations import diagnosis
+    from worker.app import TICK_SECONDS
+    from worker.ledger.pulse import Pulse
+
+    times = opened.times()
+    with opened.ledger() as ledger:
+        pulse = Pulse(ledger.database)
+        file = ledger.database.is_sqlite
+        yield diagnosis.judge_revision(*pulse.revision(), "SQLite" if file else "PostgreSQL")
+        workers = pulse.workers()
+        hosts = [one.host for one in workers]
+        yield diagnosis.judge_hosts(hosts, socket.gethostname(), one_host=file)
+        yield from _disk(ledger)
+        yield diagnosis.judge_workers(workers, times)
+        yield diagnosis.judge_backlog(pulse.backlog(), times)
+        tick = TICK_SECONDS * settings().time_scale
+        yield diagnosis.judge_beat(pulse.beat_silent_seconds(), tick)
+
+
+def _disk(ledger: Ledger) -> Iterable[Check]:
+    from orchestrations import diagnosis
+
+    if ledger.database.is_sqlite:
+        file = Path(settings().ledger.partition("///")[2].partition("?")[0])
+        yield diagnosis.judge_disk(shutil.disk_usage(file.parent).free)
+
+
+def _catalog() -> Iterable[Check]:
+    from orchestrations import diagnosis
+
+    catalog = opened.catalog()
+    count = len(catalog.orchestrations)
+    yield diagnosis.ok("catalog", f"{count} orchestration{'' if count == 1 else 's'}")
+    named = {one.credential for one in catalog.destinations.values()}
+    problems = {name: _problem(name) for name in named}
+    yield from diagnosis.judge_credentials(problems, _used(catalog))
+
+
+def _problem(credential: str) -> UsageError | None:
+    try:
+        settings().credential(credential)
+    except UsageError as error:
+        return error
+    return None
+
+
+def _used(catalog: Catalog) -> set[str]:
+    return {
+        catalog.destinations[one.destination].credential
+        for one in catalog.orchestrations.values()
+        if one.status == "active"
+    }
+
+
+def _say(checks: Iterable[Check]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for check in checks:
+        color = COLORS[check.verdict]
+        table.add_row(f"[{color}]{check.verdict}[/]", check.name, _escaped(check.said))
+        if check.remedy:
+            table.add_row("", "", _escaped(f"What to do: {check.remedy}"))
+    console().print(table)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

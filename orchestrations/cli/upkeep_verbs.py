@@ -1,0 +1,240 @@
+"""The verbs about what is there already: verify what was delivered, prune what is old."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from orchestrations.cli import opened
+from orchestrations.cli.limits_verbs import TimeSpan
+from orchestrations.cli.output import EXIT_FAILED, console, errors, fail, print_json, verb
+from worker.errors import DeskfeedError, LimiterUnavailable, RunError, Throttled, UsageError
+from worker.settings import settings
+
+if TYPE_CHECKING:
+    from orchestrations.verification import Reader, Users, Verified
+    from worker.ledger.records import Run
+    from worker.ledger.retention import Pruned
+    from worker.zendesk.replies import RateHeaders
+
+EXIT_DIFFERENT = 3
+
+PLAIN_PACE_S = 1.0
+"""Between two requests when Redis, which would say what is free, cannot be asked."""
+
+LISTED = 20
+"""So many rows a person is shown; --json has more."""
+
+_FOUND = {
+    "equal": "as they were delivered",
+    "differs": "differ at Zendesk from what was delivered",
+    "missing": "missing at Zendesk",
+    "source_changed": "source changed: the row is not what was delivered",
+    "not_delivered": "not delivered: nothing is known of this person at Zendesk",
+    "not_verifiable": "not verifiable: no external_id that Zendesk can be asked for",
+    "not_sampled": "not in the sample",
+    "not_sent": "not sent: refused by the mapping, or a duplicate",
+}
+
+
+@click.command("verify")
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compare N rows only, for the same RUN always the same ones.",
+)
+@verb
+def verify(run_id: str, *, sample: int | None, as_json: bool) -> None:
+    """Compare what RUN delivered with what Zendesk has now; nothing is changed.
+
+    The query runs again; rows that are exactly what was delivered are compared field by field.
+    Exit code: 0 all equal, 3 differences found, 1 it could not be done.
+    """
+    from orchestrations import runs, verification
+    from worker.app import client_for
+
+    catalog = opened.catalog()
+    with opened.ledger() as ledger, _scratch() as scratch:
+        run = runs.find_run(ledger, run_id)
+        verification.refuse_unverifiable(run)
+        with client_for(run.target, settings(), opened.times()) as client:
+            reader = _reader(run, client)
+            verifier = verification.Verifier(ledger, catalog, reader, scratch)
+            found = verifier.verify(run, sample)
+    _tell(run, found, as_json=as_json)
+
+
+def _tell(run: Run, found: Verified, *, as_json: bool) -> None:
+    """Say what was found, and end with the exit code that says it, too."""
+    problem = None
+    if found.read and not found.compared:
+        problem = RunError(
+            f"none of the {found.read:,} rows of {run.orchestration} could be compared",
+            code="not_verified",
+            resolution=f"Run it again (deskfeed run {run.orchestration} --wait), then: "
+            "deskfeed verify last",
+        )
+    bad = bool(found.differs or found.missing)
+    if as_json:
+        answer = {"ok": not problem and not bad, "run_id": run.run_id, **asdict(found)}
+        answer["differing"] = [{"row": row, "fields": names} for row, names in found.differing]
+        print_json({**answer, "error": problem.as_dict() if problem else None})
+    else:
+        _say_verified(run, found)
+        if problem:
+            fail(problem, as_json=False)
+    sys.exit(EXIT_FAILED if problem else EXIT_DIFFERENT if bad else 0)
+
+
+def _say_verified(run: Run, found: Verified) -> None:
+    out = console()
+    out.print(f"{run.run_id}  {run.orchestration} -> {run.target.account}", style="bold")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right")
+    table.add_column()
+    table.add_row(f"{found.read:,}", "rows read")
+    for name, words in _FOUND.items():
+        count = getattr(found, name)
+        if count or name in ("equal", "differs", "missing"):
+            table.add_row(f"{count:,}", words)
+    out.print(table)
+    if found.fields:
+        out.print(
+            "Fields that differ: " + ", ".join(f"{k} ({n:,})" for k, n in found.fields.items())
+        )
+    for row, names in found.differing[:LISTED]:
+        out.print(f"  row {row}: {', '.join(names)}", markup=False)
+    if found.missing_rows:
+        out.print("Missing rows: " + ", ".join(map(str, found.missing_rows[:LISTED])))
+    if found.differs > LISTED or found.missing > LISTED:
+        out.print("There are more; --json lists up to 1,000 of each.")
+
+
+# --- asking Zendesk -------------------------------------------------------------------------------
+
+
+def _reader(run: Run, client: Users) -> Reader:
+    """Return what asks Zendesk: with permits, or slowly when Redis cannot be asked for any."""
+    from orchestrations.planner import POSTPONED_S, Asking
+    from orchestrations.verification import Reader
+    from worker.app import parts
+
+    account = run.target.account
+    try:
+        mine = parts()
+        mine.limiter.state(account)
+    except (UsageError, LimiterUnavailable) as error:
+        errors().print(
+            f"{error.message}. Zendesk is asked without the shared rate limit, one request each "
+            f"{PLAIN_PACE_S:g} s.",
+            style="yellow",
+            markup=False,
+        )
+        return Reader(client, _plain_pace(), _patience)
+    asking = Asking(mine.delivery, account)
+
+    def failed(error: DeskfeedError) -> float:
+        asking.failed(error)
+        if isinstance(error, Throttled):
+            return mine.delivery.permits.throttled(account, error)
+        return POSTPONED_S * settings().time_scale
+
+    return Reader(client, asking.permit, failed)
+
+
+def _plain_pace() -> Callable[[], Callable[[RateHeaders], None]]:
+    """Return a permit that lets one request go each second, whatever others do."""
+    last = [0.0]
+
+    def permit() -> Callable[[RateHeaders], None]:
+        time.sleep(max(0.0, last[0] + PLAIN_PACE_S - time.monotonic()))
+        last[0] = time.monotonic()
+        return lambda _rate: None
+
+    return permit
+
+
+def _patience(error: DeskfeedError) -> float:
+    asked = error.retry_after_seconds if isinstance(error, Throttled) else None
+    return 10.0 if asked is None else asked
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for customers' rows, readable by us only; what a killed command left goes first."""
+    folder = settings().state_dir / "verify"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in folder.iterdir():
+        if not _is_alive(left.name.partition("-")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=folder, prefix=f"{os.getpid()}-") as made:
+        yield Path(made)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True  # somebody else's
+    except (ValueError, OverflowError, OSError):
+        return False
+    return True
+
+
+# --- prune ----------------------------------------------------------------------------------------
+
+
+@click.command("prune")
+@click.option("--dry-run", is_flag=True, help="Count what would be removed; remove nothing.")
+@click.option(
+    "--older-than",
+    type=TimeSpan(),
+    metavar="TIME",
+    help="Remove everything of runs that ended longer ago than this (30d, 12h), whatever the "
+    "settings keep.",
+)
+@verb
+def prune(*, dry_run: bool, older_than: float | None, as_json: bool) -> None:
+    """Remove what is older than the settings keep it; workers do it once a day by themselves.
+
+    Nothing of a run that has not ended is touched, nor what is known to be at Zendesk.
+    """
+    ages = opened.ages()
+    if older_than is not None:
+        ages = ages.at_most(older_than)
+    with opened.ledger() as ledger:
+        done = ledger.retention.look(ages) if dry_run else ledger.retention.prune(ages)
+    if as_json:
+        print_json({"ok": True, "dry_run": dry_run, "removed": asdict(done)})
+    else:
+        _say_pruned(done, dry_run=dry_run)
+
+
+def _say_pruned(done: Pruned, *, dry_run: bool) -> None:
+    if not done.anything:
+        click.echo("Nothing is old enough to be removed.")
+        return
+    click.echo("Would be removed:" if dry_run else "Removed:")
+    for count, words in (
+        (done.kept_rows, "chunks' kept rows (of failed, unconfirmed and cancelled rows)"),
+        (done.outcomes, "rows' reasons"),
+        (done.results, "chunks' lists of Zendesk ids"),
+        (done.events, "events"),
+        (done.chunks, "chunks"),
+        (done.runs, "runs"),
+    ):
+        if count:
+            click.echo(f"  {count:>9,}  {words}")

@@ -1,0 +1,279 @@
+"""Verifying: does Zendesk still have what was delivered?
+
+The query and its mapping run again. A row whose digest equals that of what Zendesk confirmed is
+provably what was sent; such rows are compared field by field with Zendesk. All others are counted
+by why they cannot be. Nothing here names a value: row numbers and names of fields only.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from orchestrations.loader import Catalog
+from orchestrations.mapping import Mapper
+from orchestrations.planning import first_rows
+from orchestrations.retrying import batches
+from orchestrations.runs import Options
+from orchestrations.sources import open_source
+from orchestrations.staging import Staged, stage
+from worker.errors import DeskfeedError, NotSent, Throttled, UsageError
+from worker.ledger import Ledger
+from worker.ledger.records import Run
+from worker.ledger.spool import digest
+from worker.ledger.states import RUN_ENDED
+from worker.profile import Profile
+from worker.zendesk.client import Permit
+from worker.zendesk.compare import differences
+from worker.zendesk.payload import is_readable, readable_batches
+from worker.zendesk.replies import RateHeaders, UserRecord
+
+MOST_LISTED = 1_000
+"""So many rows are listed one by one; all are counted."""
+
+LOOKED_UP_TOGETHER = 1_000
+"""Rows held in memory while Zendesk is asked about them."""
+
+TRIES = 5
+"""So often one request is made before verifying is given up."""
+
+LookUp = Callable[[Sequence[str]], Iterable[UserRecord]]
+"""Returns the users of one batch of external_ids; waits for leave to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found. `read` is the sum of the other numbers; `missing` and `differs` are bad news.
+
+    Attributes:
+        read: rows of the query's result, as it is now.
+        equal: every field that was sent is as it was sent.
+        differs: a field is not.
+        missing: Zendesk has no user with this external_id.
+        source_changed: the row is not what was delivered, so nothing can be said of Zendesk.
+        not_delivered: nothing is known to have been delivered of this person.
+        not_verifiable: delivered, but without an external_id that can be asked for.
+        not_sampled: could have been compared, and was not in the sample.
+        not_sent: refused by the mapping, or a duplicate: no profile.
+        fields: name of a field -> rows in which it differs.
+        differing: (row, names of fields), the first of them.
+        missing_rows: rows of the missing, the first of them.
+    """
+
+    read: int
+    equal: int
+    differs: int
+    missing: int
+    source_changed: int
+    not_delivered: int
+    not_verifiable: int
+    not_sampled: int
+    not_sent: int
+    fields: Mapping[str, int]
+    differing: tuple[tuple[int, tuple[str, ...]], ...]
+    missing_rows: tuple[int, ...]
+
+    @property
+    def compared(self) -> int:
+        """Rows of which Zendesk was asked."""
+        return self.equal + self.differs + self.missing
+
+
+class Verifier:
+    """Compares what was delivered with what Zendesk has.
+
+    Args:
+        ledger: knows what was delivered.
+        catalog: what to query.
+        look_up: asks Zendesk.
+        scratch: a folder for the staging file, which holds customers; the caller removes it.
+    """
+
+    def __init__(self, ledger: Ledger, catalog: Catalog, look_up: LookUp, scratch: Path) -> None:
+        self._ledger = ledger
+        self._catalog = catalog
+        self._look_up = look_up
+        self._scratch = scratch
+
+    def verify(self, run: Run, sample: int | None = None) -> Verified:
+        """Run query and mapping again and compare.
+
+        Args:
+            run: an ended run; the rows are those of its query as they are now.
+            sample: compare only so many rows, always the same ones of a run; None for all.
+
+        Raises:
+            UsageError: the run has not ended, or has no query of its own.
+            DeskfeedError: it could not be done.
+        """
+        refuse_unverifiable(run)
+        orchestration = self._catalog.orchestration(run.orchestration)
+        source = self._catalog.sources[orchestration.source]
+        with open_source(source, self._catalog.folder, scratch=self._scratch) as opened:
+            result = opened.query(self._catalog.queries[orchestration.name])
+            of_run = Options.from_json(run.options).sample
+            if of_run is not None:
+                result = first_rows(result, of_run)
+            mapper = Mapper(result.columns, verified=orchestration.verified)
+            with stage(result, mapper, self._scratch) as staged:
+                return self._compare_all(run, staged, sample)
+
+    def _compare_all(self, run: Run, staged: Staged, sample: int | None) -> Verified:
+        tally = _Tally()
+        tally.counts["not_sent"] = sum(1 for _ in staged.rejected())
+        rows: Iterable[Profile] = self._comparable(run, staged, tally)
+        if sample is not None:
+            rows = heapq.nsmallest(sample, rows, key=lambda profile: _lot(run, profile))
+        for group in batches(rows, LOOKED_UP_TOGETHER):
+            self._compare(group, tally)
+        return tally.verified(staged.rows_read)
+
+    def _comparable(self, run: Run, staged: Staged, tally: _Tally) -> Iterator[Profile]:
+        """Yield the rows that can be compared; count the others."""
+        for chunk in staged.chunks():
+            known = self._ledger.kept.digests(run.target.account, run.orchestration, chunk)
+            for profile, confirmed in zip(chunk, known, strict=True):
+                why = _why_not(profile, confirmed)
+                if why is None:
+                    tally.counts["comparable"] += 1
+                    yield profile
+                else:
+                    tally.counts[why] += 1
+
+    def _compare(self, group: Sequence[Profile], tally: _Tally) -> None:
+        ids = [profile.external_id or "" for profile in group]
+        found: dict[str, UserRecord] = {}
+        for batch in readable_batches(ids):
+            for record in self._look_up(batch):
+                found[(record.external_id or "").lower()] = record
+        for profile in group:
+            user = found.get((profile.external_id or "").lower())
+            tally.add(profile, None if user is None else differences(profile.user, user.attributes))
+
+
+def refuse_unverifiable(run: Run) -> None:
+    """Raise `UsageError` for a run of which nothing can be verified (yet)."""
+    if run.state not in RUN_ENDED:
+        raise UsageError(
+            f"{run.run_id} is {run.state}; only a run that has ended can be verified",
+            code="wrong_state",
+            resolution=f"Wait for its end: deskfeed watch {run.run_id}",
+        )
+    if run.parent_run is not None:
+        raise UsageError(
+            f"{run.run_id} is a retry and has no query of its own",
+            code="wrong_state",
+            resolution=f"Verify the run that it retries: deskfeed verify {run.parent_run}",
+        )
+
+
+def _why_not(profile: Profile, confirmed: bytes | None) -> str | None:
+    """Return why a row cannot be compared, or None."""
+    if confirmed is None:
+        return "not_delivered"
+    if confirmed != digest(profile.user):
+        return "source_changed"
+    if profile.external_id is None or not is_readable(profile.external_id):
+        return "not_verifiable"
+    return None
+
+
+def _lot(run: Run, profile: Profile) -> bytes:
+    """A number drawn for a row: the same for the same run and person, whenever it is drawn."""
+    return sha256(f"{run.run_id} {profile.key}".encode()).digest()
+
+
+class _Tally:
+    """Counts as rows go by; lists only the first of the bad ones."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._fields: Counter[str] = Counter()
+        self._differing: list[tuple[int, tuple[str, ...]]] = []
+        self._missing: list[int] = []
+
+    def add(self, profile: Profile, names: tuple[str, ...] | None) -> None:
+        """Count a row that was looked up; `names` None: Zendesk does not have it."""
+        if names is None:
+            self.counts["missing"] += 1
+            self._missing.append(profile.row)
+        elif names:
+            self.counts["differs"] += 1
+            self._fields.update(names)
+            self._differing.append((profile.row, names))
+        else:
+            self.counts["equal"] += 1
+        del self._missing[MOST_LISTED:], self._differing[MOST_LISTED:]
+
+    def verified(self, read: int) -> Verified:
+        """Return the result."""
+        counts = self.counts
+        looked_up = counts["equal"] + counts["differs"] + counts["missing"]
+        return Verified(
+            read=read,
+            equal=counts["equal"],
+            differs=counts["differs"],
+            missing=counts["missing"],
+            source_changed=counts["source_changed"],
+            not_delivered=counts["not_delivered"],
+            not_verifiable=counts["not_verifiable"],
+            not_sampled=counts["comparable"] - looked_up,
+            not_sent=counts["not_sent"],
+            fields=dict(self._fields.most_common()),
+            differing=tuple(sorted(self._differing)),
+            missing_rows=tuple(sorted(self._missing)),
+        )
+
+
+class Users(Protocol):
+    """What looking up needs of Zendesk; `worker.zendesk.client.ZendeskClient` is one."""
+
+    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+        """Return the users that have these external_ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Asks Zendesk for users with leave, again when it asks to wait or does not answer.
+
+    Attributes:
+        users: the destination.
+        permit: waits for leave to send one request; returns what its answer is told to.
+        failed: is told of a request that failed; returns the seconds to wait before the next.
+        sleep: waits for that; tests pass their own.
+    """
+
+    users: Users
+    permit: Permit
+    failed: Callable[[DeskfeedError], float]
+    sleep: Callable[[float], None] = time.sleep
+
+    def __call__(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+        """Return the users of one batch.
+
+        Raises:
+            DeskfeedError: it could not be done, after `TRIES` times or at once.
+        """
+        for left in reversed(range(TRIES)):
+            report = self.permit()
+            try:
+                found = self.users.users_show_many(external_ids)
+            except (NotSent, Throttled) as error:
+                seconds = self.failed(error)
+                if not left:
+                    raise
+                self.sleep(seconds)
+            except DeskfeedError as error:
+                self.failed(error)
+                raise
+            else:
+                report(RateHeaders())
+                return found
+        raise AssertionError("the last try returns or raises")

@@ -1,0 +1,92 @@
+"""A credential that was changed is used without a restart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import select
+from stage import ROOT, make_stage, until
+
+from worker.ledger.schema import chunks
+
+BULK = {"method": "POST", "path": "/api/v2/users/create_or_update_many"}
+ROWS = "id,name,mail\n" + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 401))
+
+
+def write_credential(folder, email):
+    (folder / ".env").write_text(
+        f"DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL={email}\n"
+        "DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN=sandbox-token\n"
+    )
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """A stage whose worker has its credential from a file `.env`."""
+    with make_stage(tmp_path, time_scale=1.0) as made:
+        for name in [name for name in made.environment if "CREDENTIALS" in name]:
+            del made.environment[name]
+        write_credential(tmp_path, "admin@socktown.example")
+        made.use_catalog(rows=ROWS)
+        with (tmp_path / "worker0.log").open("wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "worker.app", "worker"],
+                cwd=tmp_path, env={**made.environment, "PYTHONPATH": str(ROOT)}, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        made.workers.append(worker)
+        yield made
+
+
+def logins(stage):
+    """Who sent bulk upserts, in order, with the status of the answer."""
+    return [
+        (entry["login"], entry["status"])
+        for entry in stage.sandbox.journal()
+        if entry["kind"] == "bulk_upsert"
+    ]
+
+
+def test_a_paused_run_goes_on_with_the_new_credential_in_the_same_worker(stage, tmp_path):
+    stage.sandbox.add_fault({"action": "answer", "status": 401, "after": 1, **BULK})
+    run = stage.json("run", "loyalty")["run_id"]
+    until(lambda: stage.json("show", run)["state"] == "paused", "the run to be paused")
+    refused = stage.json("show", run)
+    assert refused["error"]["code"] == "invalid_credentials"
+
+    stage.sandbox.clear_faults()
+    write_credential(tmp_path, "lead@socktown.example")
+    assert stage.deskfeed("resume", run).returncode == 0
+    done = stage.deskfeed("watch", run)
+
+    assert done.returncode == 0, done.stderr + stage.worker_log(0)
+    accepted = [login for login, status in logins(stage) if status == 200]
+    assert accepted == ["admin@socktown.example"] + 3 * ["lead@socktown.example"]
+    assert len(stage.workers) == 1
+    assert stage.workers[0].poll() is None
+
+
+def test_a_credential_that_is_changed_before_zendesk_refuses_it_costs_no_pause(stage, tmp_path):
+    stage.sandbox.add_fault(
+        {"action": "answer", "status": 401, "seconds_before": 8, "count": 1, **BULK}
+    )
+    run = stage.json("run", "loyalty")["run_id"]
+    until(lambda: submitting(stage), "a POST to be on its way")
+
+    write_credential(tmp_path, "lead@socktown.example")
+    done = stage.deskfeed("watch", run)
+
+    assert done.returncode == 0, done.stderr + stage.worker_log(0)
+    assert "credential_renewed" in stage.worker_log(0)
+    with stage.ledger() as ledger:
+        assert list(ledger.views.events(run, "run_paused")) == []
+    assert ("admin@socktown.example", 401) in logins(stage)
+    assert ("lead@socktown.example", 200) in logins(stage)
+    assert stage.json("show", run)["posts"] == len(logins(stage)) == 5
+
+
+def submitting(stage):
+    with stage.ledger() as ledger, ledger.database.read() as connection:
+        return connection.scalar(select(chunks.c.seq).where(chunks.c.state == "submitting"))

@@ -1,0 +1,123 @@
+"""One client per destination, kept: connections to Zendesk stay open between chunks.
+
+The settings are read anew each time (below a millisecond, for some requests a second), so that a
+credential that was changed in `.env` or a secret file is used from the next request on, without a
+restart. One that Zendesk refuses while it is being changed costs a second request and no pause.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import structlog
+from pydantic import SecretStr
+
+from worker.errors import DestinationError, Renewed, UsageError
+from worker.ledger.records import Target
+from worker.profile import Profile
+from worker.settings import Settings
+from worker.times import Times
+from worker.zendesk.auth import BasicToken
+from worker.zendesk.client import ZendeskClient
+from worker.zendesk.replies import JobAccepted, JobStatuses, UserRecord
+
+log = structlog.get_logger(__name__)
+
+LOGIN_CODES = frozenset({"invalid_credentials", "anonymous_login", "login_not_allowed"})
+"""What another credential may mend."""
+
+_T = TypeVar("_T")
+
+
+class Clients:
+    """Gives the client of a destination.
+
+    Args:
+        config: the settings of this process.
+        times: the deadline of requests.
+        reload: reads the settings anew.
+    """
+
+    def __init__(self, config: Settings, times: Times, reload: Callable[[], Settings]) -> None:
+        self._config = config
+        self._times = times
+        self._reload = reload
+        self._made: dict[Target, KeptClient] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, target: Target) -> KeptClient:
+        """Return the client of a destination.
+
+        Raises:
+            DestinationError: its credential is not set.
+        """
+        credential = self.credential(target)
+        with self._lock:
+            kept = self._made.get(target)
+            if kept is None or kept.credential != credential:
+                kept = self._made[target] = KeptClient(self, target, *credential)
+            return kept
+
+    def credential(self, target: Target) -> tuple[str, SecretStr]:
+        """Read e-mail and API token of a destination now.
+
+        Raises:
+            DestinationError: they are not set; for a worker that is the destination's to mend.
+        """
+        try:
+            self._config = self._reload()
+        except UsageError as error:  # somebody is in the middle of editing
+            log.warning("settings_not_read", reason=error.message)
+        try:
+            return self._config.credential(target.credential)
+        except UsageError as error:
+            raise DestinationError(error.message, code=error.code) from None
+
+    def connect(self, target: Target, email: str, token: SecretStr) -> ZendeskClient:
+        """Make a client with this credential."""
+        return ZendeskClient(
+            target.url, BasicToken(email, token), deadline_s=self._times.post_deadline
+        )
+
+
+class KeptClient:
+    """A client that looks whether its credential is still the one to use when it is refused.
+
+    Args:
+        owner: who made it.
+        target: the destination.
+        email: the credential's user.
+        token: their API token.
+    """
+
+    def __init__(self, owner: Clients, target: Target, email: str, token: SecretStr) -> None:
+        self.target = target
+        self._owner = owner
+        self.credential = (email, token)
+        self._client = owner.connect(target, email, token)
+
+    def create_or_update_many(self, profiles: Sequence[Profile]) -> JobAccepted:
+        """POST the users; raises what `ZendeskClient` raises, and `Renewed`."""
+        return self._heeding(lambda: self._client.create_or_update_many(profiles))
+
+    def job_statuses(self, job_ids: Sequence[str]) -> JobStatuses:
+        """Ask for jobs; raises what `ZendeskClient` raises, and `Renewed`."""
+        return self._heeding(lambda: self._client.job_statuses(job_ids))
+
+    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+        """Ask for users; raises what `ZendeskClient` raises, and `Renewed`."""
+        return self._heeding(lambda: self._client.users_show_many(external_ids))
+
+    def _heeding(self, ask: Callable[[], _T]) -> _T:
+        try:
+            return ask()
+        except DestinationError as error:
+            login = error.code in LOGIN_CODES
+            if login and self._owner.credential(self.target) != self.credential:
+                log.info("credential_renewed", credential=self.target.credential)
+                raise Renewed(
+                    f"the credential {self.target.credential!r} was changed meanwhile"
+                ) from None
+            raise
