@@ -7,10 +7,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
+TIMES ?= scaled
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit check lint format types imports mutants bench-limiter bench-delivery clean
+.PHONY: help setup demo up test unit faults check lint format types imports mutants bench-limiter bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -36,6 +38,9 @@ test: setup  ## all tests: unit, integration, acceptance (a real Redis-compatibl
 
 unit: setup  ## the unit tests only: seconds, no network
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+faults: setup  ## every fault of docs/faults.md, which gets the table (15 minutes; TIMES=default: five of them)
+	@PYTHONPATH=.:tests $(BIN)/python -m faults.table --times $(TIMES) $(FAULTS_ARGS)
 
 mutants: setup  ## break each promise on purpose: a test must notice (5 minutes; MUTANTS_ARGS='--list')
 	@$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)

@@ -26,6 +26,7 @@ from worker.clients import Clients
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, UsageError
 from worker.exposition import FOLDER_VARIABLE, Page, Shared
+from worker.failpoints import reach
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger, open_ledger
 from worker.ledger.records import Target
@@ -231,9 +232,11 @@ def enqueue(hint: Hint) -> None:
         case Poll(run_id, seq, seconds):
             _send("worker.poll_job", f"{run_id}.{seq:06d}.poll", seconds, run_id, seq)
         case Plan(run_id):
+            reach("run.created")
             _send("orchestrations.plan", f"{run_id}.plan", 0.0, run_id)
         case Finish(run_id):
             _send("orchestrations.finish", f"{run_id}.finish", 0.0, run_id)
+            reach("finish.sent")
 
 
 def send_all(hints: Iterable[Hint]) -> None:

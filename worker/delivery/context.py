@@ -11,6 +11,7 @@ import structlog
 
 from worker.delivery.permits import Permits, Ticket
 from worker.errors import DeskfeedError, DestinationError
+from worker.failpoints import reach
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
 from worker.ledger.outcomes import SENT_AGAIN_CODE
@@ -111,6 +112,7 @@ class Context:
         state = self.ledger.runs.close(run_id)
         if state is None:
             return ()
+        reach("run.closed")
         log.info("run_ended", run_id=run_id, state=state)
         return (Finish(run_id),)
 

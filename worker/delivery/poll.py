@@ -23,6 +23,7 @@ from worker.delivery.context import (
 )
 from worker.delivery.permits import Ticket
 from worker.errors import DeskfeedError, DestinationError, Superseded, Throttled
+from worker.failpoints import reach
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
 from worker.profile import Outcome
@@ -62,6 +63,7 @@ class Poller:
             # The clock that sent the message may be ahead of the ledger's.
             early = due_in is not None and 0 < due_in <= self._in.times.slept_slot
             return Wait(due_in, "not_due") if early and due_in is not None else Done()
+        reach("poll.taken")
         hints: list[Hint] = []
         for group in _by_target(due):
             hints.extend(self._look(account, group))
@@ -80,6 +82,7 @@ class Poller:
             statuses = self._ask(client, ticket, due)
         except DeskfeedError as error:
             return self._look_failed(account, due, error)
+        reach("poll.answered")
         self._ledger.polling.count_look(due)
         return self._judge_all(self._ledger.polling.account(account), due, statuses)
 
@@ -196,6 +199,7 @@ class Poller:
         to = self._ledger.outcomes.finish(
             chunk.run_id, chunk.seq, chunk.fence, outcomes, again=again
         )
+        reach("outcome.committed")
         log.info("chunk_done", run_id=chunk.run_id, seq=chunk.seq, job_id=chunk.job_id, again=to)
 
     def _learn(self, account: Account, chunk: DueChunk) -> None:
