@@ -7,12 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
+TIMES ?= scaled
 SEEDS ?= 10000
 FROM ?= 0
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit check lint format types imports mutants simulate bench-limiter bench-delivery clean
+.PHONY: help setup demo up test unit faults check lint format types imports mutants simulate bench-limiter bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -34,10 +36,13 @@ up: setup  ## Redis, worker, beat, Flower and the sandbox in this terminal; Ctrl
 	@$(BIN)/deskfeed up --sandbox
 
 test: setup  ## all tests: unit, integration, acceptance (a real Redis-compatible server, real workers)
-	@$(BIN)/python -m pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST_ARGS)
 
 unit: setup  ## the unit tests only: seconds, no network
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+faults: setup  ## every fault of docs/faults.md, which gets the table (15 minutes; TIMES=default: five of them)
+	@PYTHONPATH=.:tests $(BIN)/python -m faults.table --times $(TIMES) $(FAULTS_ARGS)
 
 mutants: setup  ## break each promise on purpose: a test must notice (5 minutes; MUTANTS_ARGS='--list')
 	@$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)

@@ -30,6 +30,7 @@ from worker.errors import (
     Superseded,
     Throttled,
 )
+from worker.failpoints import reach
 from worker.ledger.records import Run
 from worker.settings import settings
 from worker.zendesk.replies import RateHeaders
@@ -58,6 +59,7 @@ def main() -> int:
     if run is None:
         return 0  # somebody else plans it, or it is planned
     held.by = (mine, run)
+    reach("plan.claimed")
     threading.Thread(target=_stay_alive, args=(mine, run), daemon=True).start()
     try:
         _plan_or_say_why(mine, run)
@@ -107,6 +109,7 @@ def _plan(mine: Parts, run: Run) -> None:
     )
     try:
         planner.plan(run)
+        reach("plan.complete")
     except DeskfeedError as error:
         asking.failed(error)
         raise

@@ -24,6 +24,7 @@ from orchestrations.sources import Result, open_source
 from orchestrations.spec import Orchestration, Thresholds
 from orchestrations.staging import Staged, stage
 from worker.errors import NotSent, RunError
+from worker.failpoints import reach
 from worker.ledger import Ledger
 from worker.ledger.records import Run
 from worker.ledger.states import RunState
@@ -136,6 +137,7 @@ class Planner:
         for group in batches(staged.chunks(), CHUNKS_A_TRANSACTION):
             self._ledger.planning.add_chunks(run, seq, group)
             seq += len(group)
+            reach("plan.spooling")
         self._ledger.planning.complete(run)
         log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1)
 

@@ -6,8 +6,11 @@ A scheduler starts a run with
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +29,10 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.1
 """How often the task of a planning looks whether its process has ended."""
+
+_planners: dict[str, float] = {}
+"""When this process last started a planner of a run that is not planned yet."""
+_planners_lock = threading.Lock()
 
 
 @app.task(name="orchestrations.start", bind=True)
@@ -55,11 +62,30 @@ def plan(*args: Any, **kwargs: Any) -> str:
     if isinstance(message, Unreadable):
         return message.why
     run_id = message.run_id
-    if stopping.asked or not _planned(run_id):
-        return hand_back(Plan(run_id))
+    if not _first_planner(run_id):
+        return "planned here already"
+    try:
+        if stopping.asked or not _planned(run_id):
+            return hand_back(Plan(run_id))
+    finally:
+        _planners.pop(run_id, None)
     delivery = parts().delivery
     send_all([*delivery.admit(run_id), *delivery.close(run_id)])
     return "done"
+
+
+def _first_planner(run_id: str) -> bool:
+    """Whether this worker started no planner of the run within a lease.
+
+    On a machine so busy that a planner starts slowly the sweeper takes its message for lost and
+    sends another. Each would start a process, and the machine would be busier still.
+    """
+    now = time.monotonic()
+    with _planners_lock:
+        first = now - _planners.get(run_id, -math.inf) > parts().times.lease
+        if first:
+            _planners[run_id] = now
+        return first
 
 
 def _planned(run_id: str) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from chaos import Chaos
 from world import write_catalog
 
 from worker.ledger import open_ledger
@@ -62,7 +63,11 @@ class Redis:
         ]  # fmt: skip
         self.start()
 
-    def start(self) -> None:
+    def start(self, *, empty: bool = False) -> None:
+        """Start it with what its append-only file holds, or with nothing."""
+        if empty:
+            shutil.rmtree(self.folder)
+            self.folder.mkdir()
         self.process = subprocess.Popen(
             self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -82,6 +87,20 @@ class Redis:
         self.process.wait()
 
 
+class Roads:
+    """Proxies before Redis and before the sandbox, to disturb what goes there."""
+
+    def __init__(self, redis: Redis, sandbox: Sandbox) -> None:
+        self.redis = Chaos(redis.port)
+        self.zendesk = Chaos(sandbox.port)
+        self.redis_url = f"redis://127.0.0.1:{self.redis.port}/0"
+        self.zendesk_url = f"http://127.0.0.1:{self.zendesk.port}"
+
+    def close(self) -> None:
+        self.redis.close()
+        self.zendesk.close()
+
+
 @dataclass
 class Stage:
     """Everything that one test needs, in one folder, ended with the test."""
@@ -90,6 +109,7 @@ class Stage:
     redis: Redis
     sandbox: Sandbox
     environment: dict[str, str]
+    roads: Roads | None = None
     workers: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -99,7 +119,7 @@ class Stage:
     def use_catalog(self, **kwargs) -> None:
         """Replace the catalog by one made from keywords (see `world.write_catalog`)."""
         shutil.rmtree(self.catalog, ignore_errors=True)
-        kwargs.setdefault("url", self.sandbox.url)
+        kwargs.setdefault("url", self.roads.zendesk_url if self.roads else self.sandbox.url)
         write_catalog(self.catalog, **kwargs)
 
     def use_demo_catalog(self) -> None:
@@ -111,23 +131,30 @@ class Stage:
         assert self.sandbox.url in text
         file.write_text(text)
 
-    def start_worker(self, *options: str, **environment: str) -> subprocess.Popen:
-        """Start a worker as an operator does, and wait until it is heard of in the ledger."""
+    def start_worker(self, *words: str, **environment: str) -> subprocess.Popen:
+        """Start a worker as an operator does, and wait until it is heard of in the ledger.
+
+        Args:
+            words: further switches of `celery worker`.
+            environment: what it has beside the stage's.
+        """
         number = len(self.workers)
-        with self.ledger() as ledger:
-            before = set(ledger.recovery.living_workers())
         log = (self.folder / f"worker{number}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", "INFO",
-             "--hostname", f"worker{number}@%h", *options],
+             "--hostname", f"worker{number}@%h", *words],
             cwd=ROOT, env={**self.environment, **environment}, stdout=log,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         log.close()
         self.workers.append(process)
+        mine = f":{process.pid}:"
         with self.ledger() as ledger:
             until(
-                lambda: process.poll() is not None or {*ledger.recovery.living_workers()} - before,
+                lambda: (
+                    process.poll() is not None
+                    or any(mine in name for name in ledger.recovery.living_workers())
+                ),
                 f"worker {number} to live; see its log:\n{self.worker_log(number)}",
             )
         assert process.poll() is None, self.worker_log(number)
@@ -156,13 +183,26 @@ class Stage:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.redis.stop()
+        if self.roads is not None:
+            self.roads.close()
 
 
 @contextmanager
 def make_stage(
-    folder: Path, *, seconds_per_user: float = 0.01, time_scale: float = 0.1
+    folder: Path,
+    *,
+    seconds_per_user: float = 0.01,
+    time_scale: float = 0.1,
+    roads: bool = False,
 ) -> Iterator[Stage]:
-    """Set the stage in a folder: Redis and the sandbox run, workers are started by the test."""
+    """Set the stage in a folder: Redis and the sandbox run, workers are started by the test.
+
+    Args:
+        folder: everything lies there.
+        seconds_per_user: the pace of the sandbox's jobs.
+        time_scale: what the table of times is multiplied by.
+        roads: whether proxies stand before Redis and the sandbox.
+    """
     with Sandbox(port=0, seconds_per_user=seconds_per_user) as sandbox:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("DESKFEED_")},
@@ -175,8 +215,9 @@ def make_stage(
             "NO_COLOR": "1",
         }
         redis = Redis(folder / "redis")
-        environment["DESKFEED_REDIS_URL"] = redis.url
-        stage = Stage(folder, redis, sandbox, environment)
+        built = Roads(redis, sandbox) if roads else None
+        environment["DESKFEED_REDIS_URL"] = built.redis_url if built else redis.url
+        stage = Stage(folder, redis, sandbox, environment, built)
         stage.use_catalog()
         try:
             yield stage

@@ -58,6 +58,7 @@ def write_catalog(
     url: str = "http://127.0.0.1:8900",
     status: str = "active",
     thresholds: str = "{fail_below: 1}",
+    limits: str = "{}",
 ) -> Path:
     """Write a small catalog and return its folder: one orchestration, `loyalty`."""
     for name in ("destinations", "sources", "data"):
@@ -70,6 +71,7 @@ def write_catalog(
     )
     (folder / "destinations" / "socktown.yaml").write_text(
         f"description: The sandbox\nplugin: zendesk\ncredential: socktown\nbase_url: {url}\n"
+        f"limits: {limits}\n"
     )
     (folder / "sources" / "people.yaml").write_text(
         "description: People\ntype: files\ntables: {people: data/people.csv}\n"

@@ -1,10 +1,16 @@
-"""A mend of kombu's Redis transport (5.7.0): a worker must outlive its Redis.
+"""Mends of kombu's Redis transport and of Celery (5.7.0): a worker must outlive what it is sent.
 
-When the connection to Redis breaks, kombu closes its channel. Whoever uses that channel afterwards,
-to give back the messages that are being worked on or to acknowledge one whose work has ended
-meanwhile, meets an AttributeError, which Celery does not take for a lost connection: the worker
-ends for good. Nothing is lost by doing neither. Unacknowledged messages lie in Redis' own list,
-are delivered again when their time is over, and find in the ledger that their work is done.
+**Its Redis.** When the connection to Redis breaks, kombu closes its channel. Whoever uses that
+channel afterwards, to give back the messages that are being worked on or to acknowledge one whose
+work has ended meanwhile, meets an AttributeError, which Celery does not take for a lost connection:
+the worker ends for good. Nothing is lost by doing neither. Unacknowledged messages lie in Redis'
+own list, are delivered again when their time is over, and find in the ledger that their work is
+done.
+
+**Garbage.** A message whose outside is as it should be and whose body is not makes Celery's request
+fail with a ValueError, which ends the worker; the message is not acknowledged, is delivered again,
+and ends the next. What in Redis is no message at all ends the worker as well. Both are now left
+alone: taken away, logged without their contents.
 """
 
 from __future__ import annotations
@@ -12,6 +18,10 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
+from celery import Task
+from celery.exceptions import InvalidTaskError
+from celery.worker.request import Request
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport import redis
 
 log = structlog.get_logger(__name__)
@@ -46,6 +56,40 @@ class PatientQoS(redis.QoS):
         return False
 
 
+class CarefulChannel(redis.Channel):
+    """Takes what is no message for nothing."""
+
+    QoS = PatientQoS
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc] # the stubs lack it
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if self.closed:
+                raise
+            # It is out of the queue already, and nobody could make anything of it.
+            log.warning("message_left_alone", why="no message", error=type(error).__name__)
+            return None
+
+
+class CarefulRequest(Request):
+    """Calls a message that cannot be unpacked invalid: those Celery knows to reject."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except (InvalidTaskError, ContentDisallowed, DecodeError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever somebody put into the body
+            raise InvalidTaskError(type(error).__name__) from None
+
+
+class CarefulTask(Task[Any, Any]):
+    """What all tasks are made of."""
+
+    Request = f"{__name__}:CarefulRequest"
+
+
 def install() -> None:
-    """Let every channel that kombu makes from now on use it."""
-    redis.Channel.QoS = PatientQoS
+    """Let every channel that kombu makes from now on be a careful and patient one."""
+    redis.Transport.Channel = CarefulChannel

@@ -53,11 +53,12 @@ def read(args: Sequence[Any], kwargs: Mapping[str, Any], *, chunk: bool) -> Mess
         chunk: whether it must name a chunk.
     """
     version = kwargs.get("v")
-    if type(version) is int and version != VERSION:
+    numbered = type(version) is int
+    if numbered and version != VERSION:
         return Unreadable("unknown version")
     known = names(kwargs)
     wanted = {"run_id", "seq"} if chunk else {"run_id"}
-    if args or version is None or set(kwargs) != wanted | {"v"} or set(known) != wanted:
+    if args or not numbered or set(kwargs) != wanted | {"v"} or set(known) != wanted:
         return Unreadable("malformed")
     return Message(known["run_id"], known.get("seq", 0))
 

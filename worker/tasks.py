@@ -8,6 +8,7 @@ import structlog
 
 from worker import messages
 from worker.app import PROBE_TASK, app, parts, send_all, stopping
+from worker.failpoints import reach
 from worker.hints import Deliver, Done, Failed, Hint, Poll, Step, Wait
 from worker.messages import Message, Unreadable
 
@@ -64,6 +65,7 @@ def _answer(task: Any, step: Step) -> str:
     match step:
         case Done(hints):
             send_all(hints)
+            reach("ack.before")
             return "done"
         case Failed(code):
             return code

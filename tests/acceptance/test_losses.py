@@ -11,6 +11,11 @@ import pytest
 from stage import ROOT, make_stage, until
 
 
+def submitters(stage):
+    """The workers that have submitted a chunk."""
+    return [n for n in (0, 1) if "chunk_submitted" in stage.worker_log(n)]
+
+
 def test_a_worker_killed_in_the_middle_costs_no_row(tmp_path):
     with make_stage(tmp_path) as stage:
         stage.use_catalog(
@@ -18,26 +23,23 @@ def test_a_worker_killed_in_the_middle_costs_no_row(tmp_path):
             + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 801))
         )
         # Few threads, so that neither worker takes all of the first messages.
-        first = stage.start_worker(DESKFEED_CONCURRENCY="2")
-        stage.start_worker(DESKFEED_CONCURRENCY="2")
+        workers = [stage.start_worker(DESKFEED_CONCURRENCY="2") for _ in range(2)]
         run = stage.json("run", "loyalty")
-        for number in (0, 1):
-            until(
-                lambda number=number: "chunk_submitted" in stage.worker_log(number),
-                f"worker {number} to submit a chunk",
-            )
+        until(lambda: submitters(stage), "a worker to submit a chunk")
+        victim = submitters(stage)[0]
 
-        first.send_signal(signal.SIGKILL)
-        first.wait()
+        workers[victim].send_signal(signal.SIGKILL)
+        workers[victim].wait()
         at_the_kill = stage.json("show", run["run_id"])
         assert at_the_kill["rows"]["pending"] > 0
         done = stage.deskfeed("watch", run["run_id"], "--json")
 
-        assert done.returncode == 0, done.stderr + stage.worker_log(1)
+        assert done.returncode == 0, done.stderr + stage.worker_log(1 - victim)
         shown = json.loads(done.stdout)
         assert shown["rows"]["created"] + shown["rows"]["updated"] == 800
         assert len({u["external_id"] for u in stage.sandbox.users() if u["external_id"]}) == 800
         assert stage.sandbox.stats()["posts"] <= shown["posts"]
+        assert submitters(stage) == [0, 1]
 
 
 def test_losing_all_of_redis_costs_no_row(tmp_path):

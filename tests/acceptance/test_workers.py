@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
+import redis
 from stage import PATIENCE_S, ROOT, make_stage
 
 
@@ -30,3 +32,75 @@ def test_a_worker_without_a_ledger_ends_with_a_sentence(tmp_path, settings, word
     assert done.returncode == 1, done.stderr
     assert words in done.stderr
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_worker_refuses_a_redis_that_may_evict(tmp_path, policy):
+    with make_stage(tmp_path) as stage, redis.Redis.from_url(stage.redis.url) as client:
+        client.config_set("maxmemory-policy", policy)
+        done = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "worker.app", "worker"],
+            cwd=ROOT,
+            env=stage.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        doctor = stage.json("doctor")
+
+    assert done.returncode == 1, done.stderr
+    assert policy in done.stderr
+    assert "Set `maxmemory-policy noeviction`" in done.stderr
+    assert not doctor["ok"]
+    assert found(doctor)["redis eviction"] == "fail"
+
+
+def test_doctor_tells_what_is_missing_and_is_content_once_it_is_there(tmp_path):
+    with make_stage(tmp_path) as stage, redis.Redis.from_url(stage.redis.url) as client:
+        client.config_set("appendonly", "no")
+        before = stage.deskfeed("doctor", "--json")
+        stage.start_worker()
+        after = stage.deskfeed("doctor", "--json")
+        in_words = stage.deskfeed("doctor")
+        log = stage.worker_log(0)
+
+    assert before.returncode == 1
+    assert found(json.loads(before.stdout))["workers"] == "fail"
+    assert after.returncode == 0, after.stdout
+    assert found(json.loads(after.stdout)) | {"ledger disk": "ok"} == {
+        "settings": "ok",
+        "times": "ok",
+        "redis": "ok",
+        "redis eviction": "ok",
+        "redis append-only": "warn",
+        "redis clock": "ok",
+        "ledger": "ok",
+        "ledger hosts": "ok",
+        "ledger disk": "ok",
+        "workers": "ok",
+        "backlog": "ok",
+        "beat": "warn",
+        "catalog": "ok",
+        "credential socktown": "ok",
+    }
+    assert in_words.returncode == 0
+    assert "What to do: Set `appendonly yes`" in in_words.stdout
+    for text in (before.stdout, after.stdout, in_words.stdout):
+        assert "sandbox-token" not in text
+    assert "redis_without_append_only" in log
+
+
+def test_doctor_says_what_does_not_answer(tmp_path):
+    with make_stage(tmp_path) as stage:
+        stage.redis.stop()
+        told = stage.deskfeed("doctor", "--json", DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN="")
+        shown = json.loads(told.stdout)
+
+    assert told.returncode == 1
+    assert found(shown)["redis"] == "fail"
+    assert found(shown)["credential socktown"] == "fail"
+    assert all(check["remedy"] for check in shown["checks"] if check["verdict"] != "ok")
+
+
+def found(doctor):
+    return {check["name"]: check["verdict"] for check in doctor["checks"]}

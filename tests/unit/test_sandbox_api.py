@@ -8,7 +8,7 @@ import pytest
 from worker.sandbox.api import answer
 from worker.sandbox.config import Config, Login, OAuthClient
 from worker.sandbox.fields import UserField
-from worker.sandbox.messages import make_request
+from worker.sandbox.messages import make_request, row_digest
 from worker.sandbox.settings import Settings
 from worker.sandbox.state import Account
 
@@ -411,12 +411,13 @@ def test_the_journal_tells_row_by_row_what_was_posted_and_by_whom():
     client = Client()
     client.now = 5.0
     job_id = client.post([row(1), {"name": "x"}])[1]["job_status"]["id"]
+    digests = (row_digest(row(1)), row_digest({"name": "x"}))
 
     assert client.last.document() == {
         "seq": 1, "at": 5.0, "method": "POST", "query": "", "kind": "bulk_upsert", "status": 200,
         "path": POST.removesuffix(".json"), "login": "admin@socktown.example", "users": 2,
         "external_ids": ("c1", None), "emails": ("c1@example.com", None), "job_id": job_id,
-        "fault": None,
+        "digests": digests, "fault": None,
     }  # fmt: skip
 
 

@@ -107,3 +107,45 @@ def test_a_run_that_cannot_be_ended_does_not_keep_the_others_from_going_on(
 
     monkeypatch.setattr(delivery, "close", failing)
     assert Deliver("df-2", 1) in sweeper.sweep()
+
+
+def test_only_what_is_past_due_is_put_back_on_its_way(sending, sweeper, ledger, clock, times):
+    sending(1, 1, 1)
+    sweeper.sweep()
+    waiting = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.wait(waiting, 100.0, "users_per_second")
+    ledger.chunks.claim("df-1", 2, "w")
+
+    clock.advance(times.overdue)
+    assert sweeper.sweep() == [Deliver("df-1", 3)]  # 1 waits for its time, 2 is being worked on
+    clock.advance(times.lease - times.overdue)
+    assert sorted(hint.seq for hint in sweeper.sweep()) == [2, 3]
+    clock.advance(100.0)
+    assert 1 in [hint.seq for hint in sweeper.sweep()]
+
+
+def test_a_process_that_ends_leaves_the_sweeping_to_others_at_once(
+    ledger, sweeper, delivery, times
+):
+    sweeper.sweep()
+    other = Sweeper(ledger, delivery, times, "v")
+    assert not ledger.recovery.lock("sweeper", "v", 1.0)
+    sweeper.let_go()
+    assert other.sweep() == []
+    assert not ledger.recovery.lock("sweeper", "w", 1.0)
+
+
+def test_the_background_tells_of_its_rounds(ledger, sweeper, times):
+    seen = threading.Semaphore(0)
+
+    class Noting:
+        def note(self, name, pause):
+            if name == "sweeper" and pause:
+                seen.release()
+
+    background = Background(
+        sweeper, ledger, times.scaled(0.001), "w", "host", lambda _hints: None, Noting()
+    )
+    background.start()
+    assert all(seen.acquire(timeout=30) for _ in range(3))
+    background.stop()

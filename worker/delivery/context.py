@@ -11,6 +11,7 @@ import structlog
 
 from worker.delivery.permits import Permits, Ticket
 from worker.errors import DeskfeedError, DestinationError
+from worker.failpoints import reach
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
 from worker.ledger.outcomes import SENT_AGAIN_CODE
@@ -65,7 +66,8 @@ class Context:
         times: the table of times.
         owner: names this worker in claims.
         window: chunks of a run that may be enqueued and not yet submitted.
-        sleep: waits for a booked slot; tests pass their own.
+        sleep: waits for a booked slot; may return early when the process is to end.
+        pause: waits between two tries of a write, to the end; without it `sleep` does.
     """
 
     ledger: Ledger
@@ -75,6 +77,7 @@ class Context:
     owner: str
     window: int = 8
     sleep: Callable[[float], None] = time.sleep
+    pause: Callable[[float], None] | None = None
 
     @property
     def permits(self) -> Permits:
@@ -109,6 +112,7 @@ class Context:
         state = self.ledger.runs.close(run_id)
         if state is None:
             return ()
+        reach("run.closed")
         log.info("run_ended", run_id=run_id, state=state)
         return (Finish(run_id),)
 

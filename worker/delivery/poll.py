@@ -15,6 +15,7 @@ import structlog
 from worker.delivery.context import (
     JOB_OVERHEAD_S,
     UNREACHABLE_PAUSE_S,
+    Client,
     Context,
     likely_seconds,
     reason_of,
@@ -22,6 +23,7 @@ from worker.delivery.context import (
 )
 from worker.delivery.permits import Ticket
 from worker.errors import DeskfeedError, DestinationError, Superseded, Throttled
+from worker.failpoints import reach
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
 from worker.ledger.spool import Damaged
@@ -62,6 +64,7 @@ class Poller:
             # The clock that sent the message may be ahead of the ledger's.
             early = due_in is not None and 0 < due_in <= self._in.times.slept_slot
             return Wait(due_in, "not_due") if early and due_in is not None else Done()
+        reach("poll.taken")
         hints: list[Hint] = []
         for group in _by_target(due):
             hints.extend(self._look(account, group))
@@ -72,18 +75,20 @@ class Poller:
     def _look(self, account: str, due: Sequence[DueChunk]) -> Sequence[Hint]:
         """One look at jobs of one destination."""
         try:
+            # First of all: without a credential there is nothing to take leave for.
+            client = self._in.clients(due[0].target)
             ticket = self._in.request_permit(account)
             if isinstance(ticket, float):
                 return self._later(due, ticket)
-            statuses = self._ask(ticket, due)
+            statuses = self._ask(client, ticket, due)
         except DeskfeedError as error:
             return self._look_failed(account, due, error)
+        reach("poll.answered")
         self._ledger.polling.count_look(due)
         return self._judge_all(self._ledger.polling.account(account), due, statuses)
 
-    def _ask(self, ticket: Ticket, due: Sequence[DueChunk]) -> JobStatuses:
+    def _ask(self, client: Client, ticket: Ticket, due: Sequence[DueChunk]) -> JobStatuses:
         try:
-            client = self._in.clients(due[0].target)
             statuses = client.job_statuses([chunk.job_id for chunk in due])
         except DeskfeedError as error:
             self._in.permits.failed(ticket, error)
@@ -198,6 +203,7 @@ class Poller:
         to = self._ledger.outcomes.finish(
             chunk.run_id, chunk.seq, chunk.fence, outcomes, again=again
         )
+        reach("outcome.committed")
         log.info("chunk_done", run_id=chunk.run_id, seq=chunk.seq, job_id=chunk.job_id, again=to)
 
     def _learn(self, account: Account, chunk: DueChunk) -> None:

@@ -33,6 +33,7 @@ from worker.errors import (
     Superseded,
     Throttled,
 )
+from worker.failpoints import reach
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.database import persist
 from worker.ledger.records import Account, Claim
@@ -71,6 +72,7 @@ class Submitter:
         claim = self._chunks.claim(run_id, seq, self._in.owner)
         if claim is None:
             return self._too_early(run_id, seq)
+        reach("chunk.claimed")
         try:
             return self._go_on(claim)
         except Superseded as error:
@@ -128,15 +130,18 @@ class Submitter:
             return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")
         if isinstance(booked, Denied):
             return self._give_back(claim, booked.retry_in_s, booked.why)
+        reach("permit.booked")
         self._in.sleep(max(0.0, booked.wait_s - COMMIT_LEAD_S))
         if not self._submitting(claim, booked):
             return self._give_back(claim, JOB_SLOT_RETRY_S, "job_slot")
+        reach("submitting.committed")
         # The run's next turn is worth knowing only if there is a chunk to take it.
         run_id = claim.run_id if claim.more else ""
         users = len(claim.profiles)
         ticket = self._permits.redeem(account, booked, users, run_id, claim.share)
         if ticket is None:
             return self._retreat(claim, RETRY_S, "permit_voided", sent=False)
+        reach("permit.confirmed")
         return self._post(claim, client, ticket)
 
     def _reserve(self, claim: Claim, account: Account) -> Booked | Denied:
@@ -162,20 +167,25 @@ class Submitter:
     def _post(self, claim: Claim, client: Client, ticket: Ticket) -> Step:
         account = ticket.account
         try:
+            reach("post.before")
             job = client.create_or_update_many(claim.profiles)
+            reach("post.after")
         except DeskfeedError as error:
             log.warning("chunk_not_accepted", **reason_of(error))
             self._permits.failed(ticket, error)
             return self._after(claim, account, error)
         likely = likely_seconds(account, len(claim.profiles))
         stamp = ticket.stamp_us / 1e6
-        accepted = persist(  # as long as the claim is ours; without the job's id it is sent again
-            lambda: self._chunks.accepted(claim, job.job_id, likely, stamp),
-            self._in.times.lease,
-            self._in.sleep,
-        )
+        try:
+            accepted = persist(  # as long as the claim is ours; without the job's id: sent again
+                lambda: self._chunks.accepted(claim, job.job_id, likely, stamp),
+                self._in.times.lease,
+                self._in.pause or self._in.sleep,
+            )
+        finally:  # others may be waiting for this answer, whatever became of the ledger
+            self._permits.answered(ticket, job.rate)
+        reach("job.saved")
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
-        self._permits.answered(ticket, job.rate)
         hints: list[Hint] = list(self._in.admit(claim.run_id, ticket.next_in_s))
         if accepted.message:
             hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))

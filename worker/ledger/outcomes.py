@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from worker.errors import Superseded
+from worker.failpoints import reach
 from worker.ledger import spool
 from worker.ledger.children import add_again
 from worker.ledger.database import Database
@@ -114,6 +115,7 @@ class Outcomes:
         ended = [p for p in profiles if p.row not in moving]
         self._keep(connection, end, ended, final)
         self._remember(connection, end.run_id, ended, final)
+        reach("outcome.before")
         if not moving:
             return None
         moved = [p for p in profiles if p.row in moving]

@@ -94,7 +94,9 @@ def user_document(user: User) -> dict[str, Any]:
         {"type": "email", "value": one.email, "primary": one.primary, "verified": one.verified}
         for one in user.identities
     ]
-    return {**user.document(CANONICAL_URL), "identities": identities, "seeded": user.seeded}
+    written = {"created_by": user.created_by, "applied_by": user.applied_by, "digest": user.digest}
+    own = {"identities": identities, "seeded": user.seeded, **written}
+    return {**user.document(CANONICAL_URL), **own}
 
 
 def _users(account: Account, request: Request, now: float) -> Response:

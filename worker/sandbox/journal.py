@@ -31,6 +31,7 @@ class Entry:
         users: number of users in a bulk upsert, in whatever way it was answered.
         external_ids: of these users, in order; null where there is none.
         emails: likewise, as they were sent.
+        digests: of these users: SHA-256 of each as JSON with sorted keys.
         job_id: of the job that was queued.
         fault: id of the rule that acted.
     """
@@ -46,6 +47,7 @@ class Entry:
     users: int = 0
     external_ids: tuple[Any, ...] = field(default=(), repr=False)
     emails: tuple[Any, ...] = field(default=(), repr=False)
+    digests: tuple[str, ...] = field(default=(), repr=False)
     job_id: str | None = None
     fault: int | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -51,6 +52,11 @@ class Request:
         return parse_qs(self.query, keep_blank_values=True)
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """What each user of a bulk upsert was sent as, one word for each."""
+        return tuple(row_digest(row) for row in self.rows or ())
+
+    @property
     def rows(self) -> list[dict[str, Any]] | None:
         """The users of a bulk upsert; None if the body has no list of objects under `users`."""
         if not isinstance(self.document, dict):
@@ -59,6 +65,11 @@ class Request:
         if not isinstance(users, list) or not all(isinstance(user, dict) for user in users):
             return None
         return users
+
+
+def row_digest(row: Mapping[str, Any]) -> str:
+    """Return a word that is equal for two user objects exactly when their values are."""
+    return sha256(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def make_request(

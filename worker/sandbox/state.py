@@ -13,7 +13,7 @@ from worker.sandbox.jobs import NO_FAULT, Job, JobBook, JobFault, Results
 from worker.sandbox.journal import Entry, Journal
 from worker.sandbox.limits import RequestWindow, UserWindow
 from worker.sandbox.logins import Logins
-from worker.sandbox.messages import Request
+from worker.sandbox.messages import Request, row_digest
 from worker.sandbox.rows import read_row
 from worker.sandbox.rules import parse_rule
 from worker.sandbox.settings import Misconfigured
@@ -142,6 +142,7 @@ class Account:
                 "id": position, "error": fault.error, "details": str(refusal), "status": "Failed"
             }  # fmt: skip
         self._rows["created" if created else "updated"] += 1
+        user.note(job.id, row_digest(raw), created=created)
         return _success(user, created=created)
 
     def record(
@@ -168,6 +169,7 @@ class Account:
             users=len(rows),
             external_ids=tuple(row.get("external_id") for row in rows),
             emails=tuple(row.get("email") for row in rows),
+            digests=request.digests if rows else (),
             job_id=job_id,
             fault=fault,
         )

@@ -55,6 +55,9 @@ class User:
         created_at: epoch seconds.
         updated_at: epoch seconds.
         seeded: whether the person was there before the first request.
+        created_by: the job that made the person; None for a seeded one.
+        applied_by: the job that wrote the person last.
+        digest: of the user object that this job wrote, as in the journal.
     """
 
     id: int
@@ -69,6 +72,15 @@ class User:
     tags: list[str] = field(default_factory=list, repr=False)
     organization_id: int | None = None
     attributes: dict[str, Any] = field(default_factory=lambda: dict(_PLAIN_DEFAULTS), repr=False)
+
+    created_by: str | None = None
+    applied_by: str | None = None
+    digest: str | None = None
+
+    def note(self, job_id: str, digest: str, *, created: bool) -> None:
+        """Remember which job wrote the person, and what."""
+        self.created_by = job_id if created else self.created_by
+        self.applied_by, self.digest = job_id, digest
 
     @property
     def email(self) -> str | None:

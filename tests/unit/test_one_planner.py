@@ -1,0 +1,61 @@
+"""A worker that is told again and again to plan a run starts one planner, not one each time."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrations import tasks
+from worker.times import Times
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The runs of which a planner was started; each stands still until the test ends it."""
+    delivery = SimpleNamespace(admit=lambda run_id: (), close=lambda run_id: ())
+    parts = SimpleNamespace(times=Times(), delivery=delivery)
+    monkeypatch.setattr(tasks, "parts", lambda: parts)
+    monkeypatch.setattr(tasks, "_planners", {})
+    monkeypatch.setattr(tasks.time, "monotonic", lambda: started.now)
+    started = SimpleNamespace(now=1000.0, runs=[])
+
+    def plan(run_id):
+        started.runs.append(run_id)
+        if len(started.runs) == 1:  # while the first planner works, messages come
+            started.again = [tasks.plan(v=1, run_id=one) for one in started.messages]
+        return True
+
+    monkeypatch.setattr(tasks, "_planned", plan)
+    return started
+
+
+def test_further_messages_start_no_further_planner(started):
+    started.messages = ["df-1", "df-1"]
+
+    assert tasks.plan(v=1, run_id="df-1") == "done"
+    assert started.again == ["planned here already"] * 2
+    assert started.runs == ["df-1"]
+
+
+def test_another_run_is_planned_beside_it(started):
+    started.messages = ["df-2"]
+
+    tasks.plan(v=1, run_id="df-1")
+
+    assert started.runs == ["df-1", "df-2"]
+
+
+def test_a_planner_whose_lease_is_over_does_not_keep_the_run(started):
+    """It may stand still for good; another one takes over under a new fence."""
+    tasks._planners["df-1"] = started.now - Times().lease - 1
+    started.messages = []
+
+    assert tasks.plan(v=1, run_id="df-1") == "done"
+
+
+def test_when_it_has_ended_the_next_message_plans_again(started):
+    started.messages = []
+    tasks.plan(v=1, run_id="df-1")
+
+    assert tasks.plan(v=1, run_id="df-1") == "done"
