@@ -12,7 +12,7 @@ FAULTS: dict[str, float] = {
     # how often at most, each time it could happen
     "crash before": 0.03,
     "crash after": 0.03,
-    "freeze": 0.02,
+    "freeze": 0.05,
     "preempt": 0.3,
     "ledger away": 0.02,
     "ledger committed, answer lost": 0.02,
@@ -34,6 +34,7 @@ FAULTS: dict[str, float] = {
     "job killed": 0.4,
     "job failed": 0.4,
     "job vanished": 0.4,
+    "job forgotten": 0.5,
     "job unknown at first": 0.4,
     "job slow": 0.3,
     "results short": 0.4,

@@ -49,6 +49,8 @@ class Fiber:
         self.failure: BaseException | None = None
         self.claim: Any = None  # what the fiber holds, for whoever keeps a journal
         self.stamp: Any = None  # of its last permit, likewise
+        self.held: set[tuple[str, int]] = set()  # the chunks that it believes to be its own
+        self.sleeps = 0  # how often it has slept: only the newest sleep is ended
         self.runner = _Runner.idle.pop() if _Runner.idle else _Runner()
         self.runner.act = self._body
 
@@ -75,6 +77,12 @@ class Fiber:
             _Runner.idle.append(self.runner)
             if self.failure is not None:
                 raise self.failure
+
+    def wake(self, sleep: int) -> None:
+        """From the loop: end a sleep, unless it was ended before."""
+        if sleep == self.sleeps:
+            self.sleeps += 1
+            self.resume()
 
     def suspend(self) -> None:
         """From the fiber: give the baton back until `resume`."""
@@ -119,12 +127,17 @@ class Loop:
         if self._heap and self._heap[0][0] <= until:
             fiber = self.current
             assert fiber is not None, "only fibers sleep"
-            self.call_in(seconds, fiber.resume)
+            self.wake_in(seconds, fiber)
             fiber.suspend()
             if self.closing:
                 raise Crash
         else:  # nothing happens meanwhile: no need to change threads
             self.now = until
+
+    def wake_in(self, seconds: float, fiber: Fiber) -> None:
+        """Let a sleeping fiber (or one about to sleep) go on after some seconds, if not before."""
+        sleep = fiber.sleeps
+        self.call_in(seconds, lambda: fiber.wake(sleep))
 
     def run(self, until: Callable[[], bool], most_seconds: float) -> None:
         """Let things happen until a condition holds.

@@ -62,8 +62,7 @@ def _through(process: Any, name: str, act: Callable[[], Any], words: tuple[Any, 
         if watch is not None:
             world.judge.after(name, watch)
     world.say.line(f"{process.name:5} {name}{_shown(words)} -> {_short(result)}")
-    if name == "chunks.claim":
-        world.loop.current.claim = result
+    _note(process, name, result)
     _pass(process, name, before=False)
     if name.startswith(_LEDGER) and world.dice.happens("ledger committed, answer lost"):
         world.say.fault("ledger committed, answer lost")
@@ -83,13 +82,28 @@ def _pass(process: Any, name: str, *, before: bool) -> None:
         world.say.fault(crash)
         process.die(f"{crash} {name}")
         raise Crash
-    if world.dice.happens("freeze"):
+    # Whoever has heard from Zendesk and not yet written it down has most to get wrong.
+    heard = not before and name.startswith("client.")
+    if world.dice.happens("freeze") or (heard and world.dice.happens("freeze")):
         world.say.fault("freeze")
-        process.freeze(world.dice.between(1, 90))
+        least, most = world.dice.rng.choice(((1, 20), (36, 150), (36, 150)))
+        process.freeze(world.dice.between(least, most))
     if world.dice.happens("preempt"):
         world.say.count("fault: preempt")
         world.loop.sleep(world.dice.between(0, 0.2))
     process.check()
+
+
+def _note(process: Any, name: str, result: Any) -> None:
+    """Keep in mind who holds what; whoever is frozen with the same chunk may thaw now."""
+    world, fiber = process.world, process.world.loop.current
+    if name == "chunks.claim":
+        fiber.claim = result
+        fiber.held = {(result.run_id, result.seq)} if result else set()
+    elif name == "polling.take_due":
+        fiber.held = {(due.run_id, due.seq) for due in result}
+    if name in ("chunks.claim", "chunks.submitting", "chunks.accepted") and result:
+        world.taken(process, (fiber.claim.run_id, fiber.claim.seq))
 
 
 def doors(process: Any, ledger: Ledger) -> Ledger:

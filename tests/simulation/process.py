@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrations.retrying import spool_kept
-from tests.simulation.loop import Crash
+from tests.simulation.loop import Crash, Fiber
 from tests.simulation.ports import Door, doors
 from tests.simulation.zendesk import Port
 from worker.delivery import Context, Delivery
@@ -32,6 +32,7 @@ class Process:
         self.busy = 0
         self.alive = True
         self.frozen_until = 0.0
+        self.frozen: Fiber | None = None
         self.ledger = doors(self, world.ledger)
         port = Door(self, "client", Port(world.zendesk))
         self.delivery = Delivery(
@@ -66,8 +67,17 @@ class Process:
     def freeze(self, seconds: float) -> None:
         """SIGSTOP; SIGCONT comes later."""
         self.frozen_until = self.world.loop.now + seconds
+        self.frozen = self.world.loop.current
         self.world.say.line(f"{self.name:5} frozen for {seconds:.1f} s")
         self.check()
+
+    def thaw(self, chunk: tuple[str, int]) -> None:
+        """SIGCONT at the worst moment: another worker has the chunk that this one still holds."""
+        loop, fiber = self.world.loop, self.frozen
+        if fiber is not None and chunk in fiber.held and loop.now < self.frozen_until:
+            seconds = self.world.dice.between(0, 0.1)
+            self.frozen_until = loop.now + seconds
+            loop.wake_in(seconds, fiber)
 
     def die(self, why: str) -> None:
         """SIGKILL; a supervisor starts another process a while later."""

@@ -191,6 +191,14 @@ class World:
         self.processes.append(Process(self, f"w{self.born}", slots))
         self.broker.look()
 
+    def taken(self, process: Process, chunk: tuple[str, int]) -> None:
+        """A worker has got on with a chunk; one that is frozen with it thaws, or sleeps on."""
+        for other in self.processes:
+            if other is not process and self.dice.rng.random() < 0.4:
+                other.thaw(chunk)
+        if not self.dice.over and self.dice.rates["freeze"] and self.dice.rng.random() < 0.5:
+            self.loop.sleep(self.dice.between(0, 0.2))
+
     def died(self, process: Process) -> None:
         """A worker is dead; its supervisor starts another one."""
         self.processes.remove(process)

@@ -6,6 +6,7 @@ answers are bytes that the client's real readers read.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class Job:
     status: str = "queued"
     results: Any = None
     fate: str = "completed"
+    seen_until: float = math.inf
 
 
 @dataclass
@@ -126,7 +128,11 @@ class Zendesk:
         if self._happens("look throttled"):
             return self._answer(429, {"error": "RateLimited"}, self._retry_after())
         found = [self.jobs[job_id] for job_id in job_ids]
-        known = [j for j in found if j.fate != "job vanished" and self.loop.now >= j.seen_from]
+        known = [
+            j
+            for j in found
+            if j.fate != "job vanished" and j.seen_from <= self.loop.now < j.seen_until
+        ]
         if not known:
             return self._answer(404, {"error": "RecordNotFound", "description": "Not found"})
         statuses = [{"id": j.job_id, "status": j.status, "results": j.results} for j in known]
@@ -197,6 +203,8 @@ class Zendesk:
             return
         job.status = {"job killed": "killed", "job failed": "failed"}.get(job.fate, "completed")
         job.results = self._told(job, results)
+        if self._happens("job forgotten"):
+            job.seen_until = self.loop.now + self.dice.between(1, 20)
 
     def _told(self, job: Job, results: list[dict[str, Any]]) -> Any:
         if self._happens("results permuted"):
