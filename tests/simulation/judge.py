@@ -39,6 +39,10 @@ QUIET = {
 """What changes no chunk and no outcome."""
 
 
+PLANNING = "(SELECT run_id FROM runs WHERE state IN ('planned', 'planning'))"
+"""What a planner has spooled is cleared by the next one, when the first has died."""
+
+
 class Violation(AssertionError):
     """A guarantee does not hold."""
 
@@ -86,8 +90,7 @@ class Judge:
         found = rows(
             self._connection,
             "SELECT run_id, seq, state, fence, attempt, rows, created, updated, results, job_id "
-            "FROM chunks WHERE run_id NOT IN "
-            "(SELECT run_id FROM runs WHERE state IN ('planned', 'planning'))",  # may be cleared
+            "FROM chunks WHERE run_id NOT IN " + PLANNING,
         )
         now = {(row["run_id"], row["seq"]): row for row in found}
         for key, row in now.items():
@@ -107,7 +110,7 @@ class Judge:
         self._demand(allowed, f"chunk {key} went from {was} to {state}")
 
     def _look_at_outcomes(self) -> None:
-        found = rows(self._connection, "SELECT * FROM outcomes")
+        found = rows(self._connection, "SELECT * FROM outcomes WHERE run_id NOT IN " + PLANNING)
         now = {(row["run_id"], row["row"]): row for row in found}
         for key, row in self._outcomes.items():
             self._demand(now.get(key) == row, f"G5: the outcome of {key} changed")
