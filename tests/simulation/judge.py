@@ -13,7 +13,7 @@ ENDED = ("done", "split", "quarantined", "cancelled")
 RUN_ENDED = ("succeeded", "finished_with_failures", "stopped", "failed", "inconsistent")
 MOVES = {
     "planned": {"queued", "cancelled", "done"},
-    "queued": {"claimed", "cancelled"},
+    "queued": {"claimed", "cancelled", "done"},
     "claimed": {"submitting", "waiting", "queued", "quarantined", "cancelled", "done"},
     "waiting": {"claimed", "cancelled", "done"},
     "submitting": {"polling", "waiting", "ambiguous", "split", "done"},

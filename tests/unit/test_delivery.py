@@ -556,12 +556,33 @@ def test_pauses_while_a_chunk_is_claimed_are_no_crashes(
     assert zendesk.posts == []
 
 
-def test_a_delivery_message_a_little_early_comes_again_when_it_is_due(ready, delivery, ledger):
+def test_a_delivery_message_a_little_early_waits_until_it_is_due(
+    ready, delivery, ledger, clock, zendesk
+):
     ready(1)
     claim = ledger.chunks.claim("df-1", 1, "w")
     ledger.chunks.wait(claim, 1.5, "users")
 
-    assert delivery.submit("df-1", 1) == Wait(1.5, "not_due")
+    sleeping = Delivery(replace(delivery._context, sleep=clock.advance))
+    assert isinstance(sleeping.submit("df-1", 1).hints[0], Poll)
+    assert zendesk.posts == [[1]]
+
+
+def test_a_doubled_message_of_a_chunk_that_waits_from_second_to_second_does_not_stay_two(
+    ready, delivery, ledger, clock
+):
+    """Seed 1442 of the simulation: each came again and again, and all that were doubled since."""
+    ready(1)
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.wait(claim, 0.3, "job_slot")
+
+    def sleep(seconds):
+        clock.advance(seconds)
+        other = ledger.chunks.claim("df-1", 1, "v")
+        ledger.chunks.wait(other, 1.0, "job_slot")
+
+    doubled = Delivery(replace(delivery._context, sleep=sleep))
+    assert doubled.submit("df-1", 1) == Done()
 
 
 def test_a_job_is_not_lost_because_the_ledger_is_away_when_its_id_is_to_be_written(

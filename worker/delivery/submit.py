@@ -69,9 +69,9 @@ class Submitter:
 
         Delivering the same message many times is harmless: only one claim succeeds.
         """
-        claim = self._chunks.claim(run_id, seq, self._in.owner)
+        claim = self._claim(run_id, seq)
         if claim is None:
-            return self._too_early(run_id, seq)
+            return Done()
         reach("chunk.claimed")
         try:
             return self._go_on(claim)
@@ -83,12 +83,18 @@ class Submitter:
             self._let_go(claim)
             raise
 
-    def _too_early(self, run_id: str, seq: int) -> Step:
-        """The clock that sent the message may be ahead of the ledger's."""
-        due_in = self._chunks.due_in(run_id, seq)
-        if due_in is not None and 0 < due_in <= self._in.times.slept_slot:
-            return Wait(due_in, "not_due")
-        return Done()
+    def _claim(self, run_id: str, seq: int) -> Claim | None:
+        """Claim a chunk, also one that is due in a moment: the sender's clock may be ahead of ours.
+
+        That moment is slept here. Were the message sent again instead, one that had been doubled
+        would stay two for as long as the chunk waits from second to second, and grow to more.
+        """
+        claim = self._chunks.claim(run_id, seq, self._in.owner)
+        due_in = self._chunks.due_in(run_id, seq) if claim is None else None
+        if due_in is None or not 0 < due_in <= self._in.times.slept_slot:
+            return claim
+        self._in.sleep(due_in)
+        return self._chunks.claim(run_id, seq, self._in.owner)
 
     def _let_go(self, claim: Claim) -> None:
         """Give back what was not submitted, so that its lease does not look like a crash."""
