@@ -27,6 +27,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from worker.errors import Conflict, LedgerError, Superseded
 from worker.ledger import faults, schema
 from worker.ledger.engines import is_sqlite, make_engine
+from worker.ledger.forks import Gate
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Database:
         self._reader = engine.execution_options(
             **({"deskfeed_read": True} if self.is_sqlite else SNAPSHOT)
         )
+        self._gate = Gate(engine)
         self._clock = time.time if clock is None and self.is_sqlite else clock
 
     def now(self, connection: Connection) -> float:
@@ -70,13 +72,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: commits at the end, rolls back on an exception."""
-        with _converted(), ExitStack() as stack:
+        with _converted(), self._gate.passage(), ExitStack() as stack:
             yield _begin(stack, self._engine, faults.passes)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot: every statement inside sees the same moment. Takes no write lock."""
-        with _converted(), ExitStack() as stack:
+        with _converted(), self._gate.passage(), ExitStack() as stack:
             connection = _begin(stack, self._reader, faults.passes)
             if not self.is_sqlite:  # it holds up nobody, and whoever reads may be a slow pipe
                 connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
