@@ -80,5 +80,5 @@ def _outcomes(history: History, fault: Fault) -> list[str]:
 
 
 def _departure(scene: Scene, code: int | None) -> list[str]:
-    """A worker that is asked to end ends by itself; others end as they were made to."""
-    return [] if code in (None, 0, -9) else [f"the victim ended with {code}"]
+    """A worker that is asked to end, and to which nothing else happened, ends by itself."""
+    return [f"the victim ended with {code}"] if scene.asked and code != 0 else []
