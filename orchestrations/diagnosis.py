@@ -137,19 +137,6 @@ def judge_revision(found: str, wanted: str, kind: str) -> Check:
     return Check("ledger", Verdict.FAIL, f"{said}; this version wants {wanted}", remedy)
 
 
-def judge_hosts(hosts: Sequence[str], here: str, *, one_host: bool) -> Check:
-    """Whether a ledger that is a file is used on one host only."""
-    others = sorted({host for host in hosts if host != here})
-    if not one_host or not others:
-        return ok("ledger hosts", "one" if one_host else "any number may share it")
-    return Check(
-        "ledger hosts",
-        Verdict.FAIL,
-        f"SQLite is for one host, and workers of {', '.join(others)} use it too, beside {here}",
-        "Set DESKFEED_LEDGER_URL=postgresql+psycopg://… on every host.",
-    )
-
-
 def judge_disk(free_bytes: int) -> Check:
     """Whether the ledger's disk has room."""
     said = f"{free_bytes / 1e9:,.1f} GB free"

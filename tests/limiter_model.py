@@ -47,6 +47,7 @@ class Gate:
     probe: str | None = None
     probe_until: int = 0
     unknown_until: int = 0
+    forgot_until: int = 0
     cap: int = 0
     cap_at: int = 0
     cap_until: int = 0
@@ -84,6 +85,7 @@ class Model:
             self.entries = {p: replace(e, sent=True) for p, e in self.entries.items()}
             self.gate.close(now + self.users_window + 1, "cold")
             self.gate.unknown_until = now + self.requests_window + 1
+            self.gate.forgot_until = self.gate.unknown_until
             self.gate.cap_at, self.gate.cap_until = now, 0
         self.void([p for p, e in self.bookings().items() if e.slot < now - self.users_window])
 
@@ -92,7 +94,11 @@ class Model:
         requests = budget.requests_per_minute
         if now < self.gate.cap_until:
             requests = min(requests, self.gate.cap)
-        return budget.users_per_second, requests, requests - requests * 3 // 10
+        return (
+            budget.users_per_second,
+            requests,
+            requests - max(min(requests - 1, 1), requests * 3 // 10),
+        )
 
     def fits(self, new, at, now, others, budgets, slack=0, users_upto=math.inf):
         """Whether the others from one window before `at` on leave room in every log.
@@ -151,6 +157,9 @@ class Model:
         if now < own.slot:
             return NotYet((own.slot - now) / 1e6)
         stamp = self._stamp(now, permit, own, self.budgets(now, budget))
+        if stamp is None:
+            self.void([permit])
+            return Stale("budget")
         if stamp > now:
             return NotYet((stamp - now) / 1e6)
         is_probe = gate.probing and gate.probe == permit
@@ -165,13 +174,15 @@ class Model:
         if not self.fits(own, now, now, others.values(), budgets, users_upto=upto):
             past = [e for e in others.values() if e.slot <= now]
             stamp = self.first_fit(own, now, now, past, budgets)
+            if stamp - own.slot > 2 * self.users_window:
+                return None  # too far to be waited for: given back, and nobody moves
             for p, e in others.items():
                 if not e.sent and e.slot > own.slot:
                     others[p] = replace(e, slot=e.slot + stamp - own.slot)
         self.entries = {**others, permit: replace(own, slot=stamp, sent=stamp == now)}
         return stamp
 
-    def observe(self, now, permit, answered, told):
+    def observe(self, now, permit, budget, answered, told):
         self.begin(now)
         gate, own = self.gate, self.entries.get(permit)
         if gate.probe == permit:
@@ -185,14 +196,20 @@ class Model:
         ours = sum(e.requests for e in self.entries.values() if since <= e.slot <= own.slot)
         allowed = remaining - math.ceil(limit * percent / 100)
         period = self.requests_window if reset is None else min(reset, self.requests_window)
-        gate.cap, gate.cap_at = max(1, ours + allowed), own.slot
-        gate.cap_until, gate.unknown_until = now + max(period, 1), 0
-        if allowed > 0:
-            return Observed(gate.cap, 0.0)
-        usual = REST_USUAL if reset is None else period
-        rest = max(REST_LEAST, min(period, usual))
-        gate.close(now + rest, "paused")
-        self.void(self.bookings())
+        rest = 0
+        if allowed <= 0:
+            rest = max(REST_LEAST, period if reset is not None else min(period, REST_USUAL))
+        cap, ends = ours + allowed, now + (rest or max(period, 1))
+        forgetful = now < gate.forgot_until
+        if forgetful:
+            cap = min(cap, budget.requests_per_minute - max(0, limit - remaining - ours))
+            ends = max(ends, gate.forgot_until)
+        if not forgetful or cap > ours:
+            gate.unknown_until = 0
+        gate.cap, gate.cap_at, gate.cap_until = max(1, cap), own.slot, ends
+        if rest:
+            gate.close(now + rest, "paused")
+            self.void(self.bookings())
         return Observed(gate.cap, rest / 1e6)
 
 
@@ -332,13 +349,14 @@ class Histories(RuleBasedStateMachine):
         answer = self.limiter.observe(
             ACCOUNT,
             permit,
+            budget=self.budget,
             answered=answered,
             limit=limit,
             remaining=remaining,
             reset_s=None if reset is None else reset / 1e6,
             reserve_percent=percent,
         )
-        assert answer == self.model.observe(self.us, permit, answered, told)
+        assert answer == self.model.observe(self.us, permit, self.budget, answered, told)
         if answer.rest_s:
             self.closed.append((self.us, self.us + round(answer.rest_s * 1e6)))
 

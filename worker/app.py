@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +24,7 @@ from kombu.exceptions import OperationalError
 from worker import broker, exposition, logs, messages, metrics
 from worker.clients import Clients
 from worker.delivery import Context, Delivery
-from worker.errors import DeskfeedError, LimiterUnavailable, UsageError
+from worker.errors import DeskfeedError, UsageError
 from worker.exposition import FOLDER_VARIABLE, Page, Shared
 from worker.failpoints import reach
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
@@ -32,7 +33,7 @@ from worker.ledger.records import Target
 from worker.limiter import Limiter, connect
 from worker.liveness import Rounds
 from worker.process import CeleryConsumer, Process
-from worker.redis_server import inspect_server
+from worker.redis_server import refuse_unfit
 from worker.settings import Settings, load_settings, settings
 from worker.stopping import Stopping
 from worker.sweeper import Background, Sweeper
@@ -181,6 +182,7 @@ def _parts(pid: int) -> Parts:
             times=times,
             owner=owner,
             sleep=stopping.sleep,
+            pause=time.sleep,  # a job's id is written whoever asks us to end
         )
     )
     return Parts(
@@ -311,7 +313,7 @@ def _on_worker_ready(sender: Any, **_: object) -> None:
     global _page, _process  # noqa: PLW0603 - there is one of each
     try:
         mine = parts()
-        _check_redis()
+        refuse_unfit(connect(settings().redis()))
     except DeskfeedError as error:
         _give_up(error)
     rounds = Rounds()
@@ -369,27 +371,6 @@ def _on_worker_process_init(**_: object) -> None:
 
 def _send_probe() -> None:
     app.send_task(PROBE_TASK, queue=_own_queue)  # type: ignore[arg-type] # the stubs know names only
-
-
-def _check_redis() -> None:
-    """Refuse a Redis that may throw messages and permits away.
-
-    Raises:
-        UsageError: it may.
-    """
-    try:
-        with connect(settings().redis()) as client:
-            server = inspect_server(client)
-    except LimiterUnavailable as error:  # away again: that is no reason not to wait for it
-        log.warning("redis_not_checked", reason=error.message)
-        return
-    server.refuse_eviction()
-    if not server.append_only:
-        log.warning(
-            "redis_without_append_only",
-            reason="a restart of Redis forgets all messages; the sweeper restores them, late",
-            resolution="Set `appendonly yes` in the configuration of Redis.",
-        )
 
 
 @signals.task_received.connect

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
+import structlog
 
 from worker.errors import LimiterUnavailable, UsageError
+
+log = structlog.get_logger(__name__)
 
 NEEDED = "noeviction"
 
@@ -61,6 +64,27 @@ def inspect_server(client: redis.Redis) -> RedisServer:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def refuse_unfit(client: redis.Redis) -> None:
+    """Refuse to work with a server that may throw keys away; warn of one that forgets.
+
+    Raises:
+        UsageError: it may.
+    """
+    try:
+        with client:
+            server = inspect_server(client)
+    except LimiterUnavailable as error:  # away: that is no reason not to wait for it
+        log.warning("redis_not_checked", reason=error.message)
+        return
+    server.refuse_eviction()
+    if not server.append_only:
+        log.warning(
+            "redis_without_append_only",
+            reason="a restart of Redis forgets all messages; the sweeper restores them, late",
+            resolution="Set `appendonly yes` in the configuration of Redis.",
+        )
 
 
 def measure(client: redis.Redis, clock: Callable[[], float]) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -79,11 +78,10 @@ def _ledger() -> Iterable[Check]:
         pulse = Pulse(ledger.database)
         file = ledger.database.is_sqlite
         yield diagnosis.judge_revision(*pulse.revision(), "SQLite" if file else "PostgreSQL")
-        workers = pulse.workers()
-        hosts = [one.host for one in workers]
-        yield diagnosis.judge_hosts(hosts, socket.gethostname(), one_host=file)
+        # On another host than the ledger's SQLite refuses to be opened, which is told as well.
+        yield diagnosis.ok("ledger hosts", "this one only" if file else "any number")
         yield from _disk(ledger)
-        yield diagnosis.judge_workers(workers, times)
+        yield diagnosis.judge_workers(pulse.workers(), times)
         yield diagnosis.judge_backlog(pulse.backlog(), times)
         tick = TICK_SECONDS * settings().time_scale
         yield diagnosis.judge_beat(pulse.beat_silent_seconds(), tick)

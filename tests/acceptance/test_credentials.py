@@ -25,7 +25,7 @@ def write_credential(folder, email):
 @pytest.fixture
 def stage(tmp_path):
     """A stage whose worker has its credential from a file `.env`."""
-    with make_stage(tmp_path, time_scale=1.0) as made:
+    with make_stage(tmp_path, time_scale=0.3) as made:
         for name in [name for name in made.environment if "CREDENTIALS" in name]:
             del made.environment[name]
         write_credential(tmp_path, "admin@socktown.example")
@@ -70,7 +70,7 @@ def test_a_paused_run_goes_on_with_the_new_credential_in_the_same_worker(stage, 
 
 def test_a_credential_that_is_changed_before_zendesk_refuses_it_costs_no_pause(stage, tmp_path):
     stage.sandbox.add_fault(
-        {"action": "answer", "status": 401, "seconds_before": 8, "count": 1, **BULK}
+        {"action": "answer", "status": 401, "seconds_before": 4, "count": 1, **BULK}
     )
     run = stage.json("run", "loyalty")["run_id"]
     until(lambda: submitting(stage), "a POST to be on its way")

@@ -33,7 +33,7 @@ def holds(stage, owner, state):
 @pytest.mark.parametrize("moment", ["claimed", "submitting"])
 def test_a_worker_asked_to_end_posts_nothing_twice(tmp_path, moment):
     """It sleeps for a slot (`claimed`), or its POST is on the way (`submitting`)."""
-    with make_stage(tmp_path, time_scale=1.0) as stage:
+    with make_stage(tmp_path, time_scale=0.5) as stage:
         stage.use_catalog(rows=rows(100 * CHUNKS))
         if moment == "submitting":
             stage.sandbox.add_fault({"action": "delay", "seconds_after": 2, **BULK})
@@ -66,7 +66,7 @@ def test_a_worker_asked_twice_leaves_an_unanswered_post_behind(tmp_path):
     with make_stage(tmp_path) as stage:
         stage.use_catalog(rows=rows(100))
         stage.sandbox.add_fault({"action": "hang", "count": 1, **BULK})
-        first = stage.start_worker(DESKFEED_TIME_SCALE="1")
+        first = stage.start_worker(DESKFEED_TIME_SCALE="0.3")
         with stage.ledger() as ledger:
             owner = ledger.recovery.living_workers()[0]
         run = stage.json("run", "loyalty")

@@ -132,7 +132,7 @@ class History:
         if isinstance(answer, Go):
             assert answer.stamp_us >= max(slot, self.pause_end_us)
             if answer.probe:
-                self.limiter.observe(self.account, permit)
+                self.limiter.observe(self.account, permit, budget=BUDGET)
             self.sent.append((answer.stamp_us, users, requests))
         elif isinstance(answer, NotYet):
             self.booked[permit] = (slot + round(answer.wait_s * 1e6), users, requests)

@@ -213,15 +213,15 @@ ANSWERS = [
     mutant(
         "a refusal is no answer to a probe",
         PERMITS,
-        "isinstance(error, Refused | DestinationError) or (",
-        "isinstance(error, DestinationError) or (",
+        "isinstance(error, Refused)\n",
+        "False\n",
         REFUSED,
     ),
     mutant(
         "a 401 is no answer to a probe",
         PERMITS,
-        "isinstance(error, Refused | DestinationError) or (",
-        "isinstance(error, Refused) or (",
+        "error.code not in NEVER_ANSWERED)",
+        "error.code in NEVER_ANSWERED)",
         REFUSED,
     ),
     mutant(

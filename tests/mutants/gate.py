@@ -249,8 +249,8 @@ COLD = [
     mutant(
         "the minute after a cold start opens 1 us too early",
         LOG,
-        "int(NOW + REQUESTS_WINDOW + 1))",
-        "int(NOW + REQUESTS_WINDOW))",
+        "set_gate('unknown_until_us', int(NOW + REQUESTS_WINDOW + 1))",
+        "set_gate('unknown_until_us', int(NOW + REQUESTS_WINDOW))",
         GATE + "without_headers_the_minute_after_a_cold_start_stays_closed",
     ),
     mutant(
@@ -386,10 +386,17 @@ HEADERS_TIGHTEN = [
         GATE + "what_others_use_is_taken_from_our_requests",
     ),
     mutant(
+        "what was forgotten is taken for others' use",
+        OBSERVE,
+        "if forgetful then",
+        "if false then",
+        GATE + "what_was_forgotten_counts_as_ours_until_its_minute_is_over",
+    ),
+    mutant(
         "an older header replaces a newer one",
         OBSERVE,
-        " or stamp < moment('cap_at_us') then",
-        " then",
+        " or stamp < moment('cap_at_us') or",
+        " or",
         GATE + "the_older_of_two_answers_changes_nothing",
     ),
     mutant(
@@ -409,8 +416,8 @@ HEADERS_TIGHTEN = [
     mutant(
         "what we used ourselves is taken for others' use",
         OBSERVE,
-        "math.max(1, own + allowed)",
-        "math.max(1, allowed)",
+        "local cap = own + allowed",
+        "local cap = allowed",
         GATE + "what_others_use_is_taken_from_our_requests",
     ),
     mutant(
@@ -444,8 +451,8 @@ HEADERS_TIGHTEN = [
     mutant(
         "the last of what is left to others is ours",
         OBSERVE,
-        "if allowed > 0 then",
-        "if allowed >= 0 then",
+        "if allowed <= 0 then",
+        "if allowed < 0 then",
         GATE + "when_nothing_is_left_the_account_rests_and_then_probes",
     ),
     mutant(
@@ -482,17 +489,17 @@ POLLS = [
     mutant(
         "polls get no share of their own",
         LOG,
-        "budget - math.floor(budget * 3 / 10)",
-        "budget",
+        "budget - polls, own",
+        "budget, own",
         GATE + "posts_leave_three_tenths_of_the_requests_to_polls",
     ),
     mutant(
         "polls get no more than their share",
         LOG,
-        "  if users > 0 then\n    free = math.max(free, one_free_at(POSTS,",
+        "  if users > 0 then\n    local polls",
         "  if users == 0 then\n    budget = math.floor(budget * 3 / 10)\n"
         "    free = math.max(free, one_free_at(REQUESTS, budget, own, upto))\n  else\n"
-        "    free = math.max(free, one_free_at(POSTS,",
+        "    local polls",
         GATE + "polls_may_use_what_posts_leave",
     ),
     mutant(

@@ -54,15 +54,6 @@ def test_a_ledger_of_another_version_fails():
     assert diagnosis.judge_revision("0009", "0002", "SQLite").verdict == Verdict.FAIL
 
 
-def test_a_file_that_two_hosts_use_fails():
-    assert diagnosis.judge_hosts(["a", "a"], "a", one_host=True).verdict == Verdict.OK
-    assert diagnosis.judge_hosts(["a", "b"], "a", one_host=False).verdict == Verdict.OK
-    found = diagnosis.judge_hosts(["a", "b"], "a", one_host=True)
-    assert found.verdict == Verdict.FAIL
-    assert "b" in found.said
-    assert "postgresql" in found.remedy
-
-
 @pytest.mark.parametrize(
     ("free", "verdict"),
     [(50e9, Verdict.OK), (1e9, Verdict.WARN), (1e8, Verdict.FAIL)],

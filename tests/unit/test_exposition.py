@@ -13,6 +13,7 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import redis
@@ -250,7 +251,8 @@ def test_two_sources_together_are_given_up_before_prometheus_gives_up():
 
 
 def test_the_page_has_what_is_counted_and_what_is_shared(shared, account):
-    metrics.note_pause(ACCOUNT, "test_the_page", 2.5)
+    reason = f"test {uuid4().hex}"  # counters live as long as the process: this one begins at 0
+    metrics.note_pause(ACCOUNT, reason, 2.5)
     page = serve("127.0.0.1", 0, shared)
     try:
         text = fetch(page)
@@ -259,7 +261,7 @@ def test_the_page_has_what_is_counted_and_what_is_shared(shared, account):
     finally:
         page.close()
 
-    labels = f'{{account="{ACCOUNT}",reason="test_the_page"}}'
+    labels = f'{{account="{ACCOUNT}",reason="{reason}"}}'
     assert f"deskfeed_account_pauses_total{labels} 1.0" in text
     assert f"deskfeed_account_pause_seconds_total{labels} 2.5" in text
     assert f'deskfeed_limiter_users_budget{{account="{ACCOUNT}"}} 100.0' in text

@@ -520,3 +520,16 @@ def test_profiles_of_a_chunk_that_has_ended_are_gone_and_that_is_no_fault(ledger
 
     with pytest.raises(Superseded):
         ledger.outcomes.profiles("df-1", 1)
+
+
+def test_runs_that_send_to_one_account_share_the_window(ledger, sending):
+    sending(*[1] * 20, run_id="df-1", orchestration="one")
+    sending(*[1] * 20, run_id="df-2", orchestration="two")
+    assert [len(ledger.chunks.admit(run_id, 8)) for run_id in ("df-1", "df-2")] == [4, 4]
+
+
+def test_each_run_has_two_chunks_that_ask_however_many_runs_there_are(ledger, sending):
+    for number in range(6):
+        sending(*[1] * 5, run_id=f"df-{number}", orchestration=f"o{number}")
+    assert len(ledger.chunks.admit("df-3", 8)) == 2
+    assert len(ledger.chunks.admit("df-4", 1)) == 1

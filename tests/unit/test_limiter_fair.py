@@ -128,6 +128,23 @@ def test_two_runs_with_equal_shares_are_never_more_than_a_chunk_from_half(bench,
     assert share_error(*runs) <= 1
 
 
+@pytest.mark.parametrize("count", [3, 4, 6, 8])
+def test_several_runs_are_never_more_than_three_chunks_from_their_part(real, count):
+    """With the windows that runs of one account have: they share eight, and each has two."""
+    window = max(2, 8 // count)
+    runs = [Run(f"df-{number}", 200, window=window) for number in range(count)]
+    play = Play(real, runs)
+    play.play(until=START + 100 * SECOND)
+    stamps = all_sent(runs)
+    worst = 0.0
+    for number in range(1, len(stamps)):
+        had = [sum(stamp <= stamps[number] for stamp in run.sent) for run in runs]
+        worst = max(worst, *(abs(n - sum(had) / count) for n in had))
+    assert worst <= 3
+    assert use(stamps) > 0.98
+    assert play.calls / len(stamps) <= 5
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_shares_are_kept(bench, seed):
     runs = [Run("df-1", 90, share=3.0), Run("df-2", 90)]

@@ -205,15 +205,76 @@ def test_an_answer_from_before_a_restart_tells_nothing(bench):
 
 
 def test_the_minute_after_a_cold_start_is_seeded_from_the_probes_headers(cold):
-    cold.us += SECOND
     poll(cold, "first", WIDE)
     cold.us += SECOND + 1
     cold.confirm("first", WIDE)
-    cold.observe("first", limit=700, remaining=2)
 
-    assert cold.limiter.state(ACCOUNT).requests_cap == 3
-    answers = [poll(cold, f"p{n}") for n in range(3)]
-    assert [isinstance(answer, Booked) for answer in answers] == [True, True, False]
+    assert cold.observe("first", limit=700, remaining=695) == Observed(396, 0.0)
+
+    answers = [poll(cold, f"p{n}") for n in range(396)]
+    assert sum(isinstance(answer, Booked) for answer in answers) == 395
+
+
+def test_what_was_forgotten_counts_as_ours_until_its_minute_is_over(bench):
+    """300 of our 400 were sent and forgotten: with 299 others, 400 of 700 are used."""
+    for number in range(300):
+        bench.send(f"s{number}", users=0, budget=WIDE)
+    bench.client.flushall()
+    poll(bench, "probe")
+    bench.us += SECOND + 1
+    bench.confirm("probe", WIDE)
+
+    assert bench.observe("probe", limit=700, remaining=399, reset_s=1).requests_cap == 100
+
+    bench.us += 30_000_000  # longer than what the headers told of, shorter than a minute
+    answers = [poll(bench, f"p{n}") for n in range(101)]
+    assert sum(isinstance(answer, Booked) for answer in answers) == 99
+
+
+def test_when_all_that_was_forgotten_may_have_been_ours_the_minute_stays_closed(bench):
+    for number in range(400):
+        bench.send(f"s{number}", users=0, budget=WIDE)
+    bench.client.flushall()
+    lost = bench.us
+    poll(bench, "probe")
+    bench.us += SECOND + 1
+    bench.confirm("probe", WIDE)
+    bench.observe("probe", limit=2500, remaining=2099)
+    bench.us = lost + MINUTE
+    assert bench.reserve("a", users=0, max_wait_s=0, budget=WIDE).why == "requests"
+    bench.us = lost + MINUTE + SECOND + 1  # a minute after the probe was told
+    assert poll(bench, "b").wait_s == 0
+
+
+def test_a_remainder_without_its_limit_seeds_nothing(cold):
+    poll(cold, "probe")
+    cold.us += SECOND + 1
+    cold.confirm("probe", WIDE)
+    assert cold.observe("probe", remaining=300) == Observed(None, 0.0)
+    cold.us = START + MINUTE - 1_000_000
+    assert poll(cold, "a").slot_us == START + MINUTE + 1
+
+
+@pytest.mark.parametrize("notice", ["observe", "pause"])
+def test_a_cold_start_is_told_of_whichever_script_finds_it(cold, notice):
+    if notice == "observe":
+        cold.observe("unknown")
+    else:
+        cold.limiter.pause(ACCOUNT, 1, "429 from Zendesk")
+    assert cold.found == [ACCOUNT]
+
+
+def test_the_state_shows_a_cold_start_that_nobody_noticed_yet(bench):
+    bench.send("a", budget=WIDE)
+    bench.restart()
+    assert bench.limiter.state(ACCOUNT).gate == "cold"
+
+
+def test_the_probe_after_a_rest_goes_although_nothing_was_left_before(bench):
+    bench.send("a", users=0, budget=WIDE)
+    bench.observe("a", limit=100, remaining=0)
+    bench.us += 10_000_000
+    assert poll(bench, "b").wait_s == 0
 
 
 def test_without_headers_the_minute_after_a_cold_start_stays_closed(cold):

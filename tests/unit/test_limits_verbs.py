@@ -304,7 +304,9 @@ def test_a_cap_that_headers_told_the_limiter_is_shown(shell, redis, ledger, send
     budget = Budget(DECLARED.users_per_second, DECLARED.requests_per_minute)
     limiter.reserve(ACCOUNT, "p", users=0, requests=1, budget=budget, max_wait_s=0.0)
     assert isinstance(limiter.confirm(ACCOUNT, "p", budget=budget), Go)
-    limiter.observe(ACCOUNT, "p", limit=700, remaining=100, reset_s=30.0, reserve_percent=10)
+    budget = Budget(users_per_second=100, requests_per_minute=400)
+    told = {"limit": 700, "remaining": 100, "reset_s": 30.0, "reserve_percent": 10}
+    limiter.observe(ACCOUNT, "p", budget=budget, **told)
 
     assert "at most 31 at present" in shell("show").stdout
     answer = shown(shell("show", "--json"))

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import threading
 
+import fakeredis
+from sqlalchemy import select
+from world import TARGET, warm
+
 from worker import tasks
 from worker.app import stopping as of_the_process
-from worker.hints import Deliver, Poll
+from worker.delivery import Context, Delivery
+from worker.hints import Deliver, Poll, Wait
+from worker.ledger.schema import chunks
+from worker.limiter import Limiter
 from worker.stopping import Stopping
+from worker.zendesk.replies import JobAccepted, RateHeaders
 
 
 def test_who_sleeps_is_woken():
@@ -36,3 +44,40 @@ def test_a_worker_that_is_to_end_hands_messages_back_untouched(monkeypatch):
     assert tasks.deliver_chunk(v=1, run_id="df-1", seq=7) == tasks.HANDED_BACK
     assert tasks.poll_job(v=1, run_id="df-1", seq=8) == tasks.HANDED_BACK
     assert sent == [Deliver("df-1", 7), Poll("df-1", 8)]
+
+
+def test_who_waits_for_a_slot_gives_slot_and_chunk_back_and_posts_nothing(sending, ledger, times):
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    warm(client)
+    limiter = Limiter(client)
+    stopping = Stopping()
+    posts = []
+
+    class Zendesk:
+        def create_or_update_many(self, profiles):
+            posts.append(len(profiles))
+            return JobAccepted("V3-1", RateHeaders())
+
+    context = Context(
+        ledger=ledger,
+        limiter=limiter,
+        clients=lambda _target: Zendesk(),
+        times=times,
+        owner="w",
+        sleep=stopping.sleep,
+    )
+    delivery = Delivery(context)
+    sending(100, 100)
+    delivery.admit("df-1")
+    delivery.submit("df-1", 1)
+    stopping.ask()
+
+    step = delivery.submit("df-1", 2)  # its slot is a second away
+
+    assert isinstance(step, Wait)
+    assert step.message
+    assert posts == [100]
+    assert limiter.state(TARGET.account).booked_users == 0
+    with ledger.database.read() as connection:
+        row = connection.execute(select(chunks).where(chunks.c.seq == 2)).one()
+    assert (row.state, row.attempt, row.spent, row.expiries) == ("waiting", 0, 0, 0)

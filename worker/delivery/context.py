@@ -66,7 +66,8 @@ class Context:
         times: the table of times.
         owner: names this worker in claims.
         window: chunks of a run that may be enqueued and not yet submitted.
-        sleep: waits for a booked slot; tests pass their own.
+        sleep: waits for a booked slot; may return early when the process is to end.
+        pause: waits between two tries of a write, to the end; without it `sleep` does.
     """
 
     ledger: Ledger
@@ -76,6 +77,7 @@ class Context:
     owner: str
     window: int = 8
     sleep: Callable[[float], None] = time.sleep
+    pause: Callable[[float], None] | None = None
 
     @property
     def permits(self) -> Permits:

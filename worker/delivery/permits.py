@@ -38,6 +38,9 @@ RETRY_S = 1.0
 
 NO_HEADERS = RateHeaders()
 
+NEVER_ANSWERED = frozenset({"tls_error", "wrong_host", "credential_missing"})
+"""What a person must mend and Zendesk said nothing about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -135,6 +138,8 @@ class Permits:
                 case Stale(why):
                     metrics.PERMITS_VOIDED.labels(account.account, why).inc()
                     return None
+                case NotYet(wait_s) if slept + wait_s > 2 * self.times.slept_slot:
+                    break
                 case NotYet(wait_s):
                     self.sleep(wait_s)
                     slept += max(wait_s, 0.001)
@@ -144,7 +149,9 @@ class Permits:
     def _granted(self, account: Account, booked: Booked, users: int, go: Go) -> Ticket:
         metrics.PERMITS_GRANTED.labels(account.account, "post" if users else "get").inc()
         metrics.USERS_GRANTED.labels(account.account).inc(users)
-        metrics.PERMIT_WAIT.labels(account.account).observe(booked.wait_s + go.late_s)
+        metrics.PERMIT_WAIT.labels(account.account).observe(
+            booked.wait_s + (go.stamp_us - booked.slot_us) / 1e6
+        )
         metrics.PERMIT_LATENESS.labels(account.account).observe(go.late_s)
         return Ticket(account, booked.permit, go.stamp_us, go.probe, go.next_in_s)
 
@@ -181,8 +188,10 @@ class Permits:
         if ticket.probe:
             # A refusal is an answer, too. After silence, or a server that is not itself, only
             # another probe can tell.
-            seen = isinstance(error, Refused | DestinationError) or (
-                isinstance(error, Throttled) and error.scope != "account"
+            seen = (
+                isinstance(error, Refused)
+                or (isinstance(error, DestinationError) and error.code not in NEVER_ANSWERED)
+                or (isinstance(error, Throttled) and error.scope != "account")
             )
             self._observe(ticket, NO_HEADERS, answered=seen)
 
@@ -191,6 +200,7 @@ class Permits:
             observed = self.limiter.observe(
                 ticket.account.account,
                 ticket.permit,
+                budget=budget(ticket.account.limits),
                 answered=answered,
                 limit=rate.limit,
                 remaining=rate.remaining,

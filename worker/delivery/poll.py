@@ -15,6 +15,7 @@ import structlog
 from worker.delivery.context import (
     JOB_OVERHEAD_S,
     UNREACHABLE_PAUSE_S,
+    Client,
     Context,
     likely_seconds,
     reason_of,
@@ -73,19 +74,20 @@ class Poller:
     def _look(self, account: str, due: Sequence[DueChunk]) -> Sequence[Hint]:
         """One look at jobs of one destination."""
         try:
+            # First of all: without a credential there is nothing to take leave for.
+            client = self._in.clients(due[0].target)
             ticket = self._in.request_permit(account)
             if isinstance(ticket, float):
                 return self._later(due, ticket)
-            statuses = self._ask(ticket, due)
+            statuses = self._ask(client, ticket, due)
         except DeskfeedError as error:
             return self._look_failed(account, due, error)
         reach("poll.answered")
         self._ledger.polling.count_look(due)
         return self._judge_all(self._ledger.polling.account(account), due, statuses)
 
-    def _ask(self, ticket: Ticket, due: Sequence[DueChunk]) -> JobStatuses:
+    def _ask(self, client: Client, ticket: Ticket, due: Sequence[DueChunk]) -> JobStatuses:
         try:
-            client = self._in.clients(due[0].target)
             statuses = client.job_statuses([chunk.job_id for chunk in due])
         except DeskfeedError as error:
             self._in.permits.failed(ticket, error)

@@ -176,14 +176,16 @@ class Submitter:
             return self._after(claim, account, error)
         likely = likely_seconds(account, len(claim.profiles))
         stamp = ticket.stamp_us / 1e6
-        accepted = persist(  # as long as the claim is ours; without the job's id it is sent again
-            lambda: self._chunks.accepted(claim, job.job_id, likely, stamp),
-            self._in.times.lease,
-            self._in.sleep,
-        )
+        try:
+            accepted = persist(  # as long as the claim is ours; without the job's id: sent again
+                lambda: self._chunks.accepted(claim, job.job_id, likely, stamp),
+                self._in.times.lease,
+                self._in.pause or self._in.sleep,
+            )
+        finally:  # others may be waiting for this answer, whatever became of the ledger
+            self._permits.answered(ticket, job.rate)
         reach("job.saved")
         log.info("chunk_submitted", job_id=job.job_id, users=len(claim.profiles))
-        self._permits.answered(ticket, job.rate)
         hints: list[Hint] = list(self._in.admit(claim.run_id, ticket.next_in_s))
         if accepted.message:
             hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))

@@ -47,6 +47,17 @@ class Accepted:
     message: bool
 
 
+LEAST_WINDOW = 2
+"""So many chunks of a run ask for permits, however many runs send to the account."""
+
+
+def _sending_beside(connection: Connection, run_id: str) -> int:
+    """Return how many runs send to the account of this one, itself included."""
+    account = select(runs.c.account).where(runs.c.run_id == run_id).scalar_subquery()
+    sending = (runs.c.account == account, runs.c.state == RunState.SENDING)
+    return int(connection.scalar(select(func.count()).select_from(runs).where(*sending)) or 0)
+
+
 class Chunks:
     """Every way an unsubmitted chunk changes.
 
@@ -69,13 +80,15 @@ class Chunks:
 
         Args:
             run_id: which run.
-            window: how many at a time.
+            window: how many at a time; the runs that send to one account share it, so that those
+                who ask for permits do not become more and more.
             in_seconds: when the caller's messages arrive.
         """
         with self._db.write() as connection:
             now = self._db.now(connection)
             wake_at = now + in_seconds + self._times.overdue
-            return admit_planned(connection, run_id, window, wake_at)
+            part = window // max(1, _sending_beside(connection, run_id))
+            return admit_planned(connection, run_id, max(part, min(LEAST_WINDOW, window)), wake_at)
 
     def last_waits(self, run_id: str) -> bool:
         """Return whether the run has a chunk of rows to send again that was not let in yet."""

@@ -58,11 +58,16 @@ local function fits_beside_all()
 end
 
 -- Where it fits, being late takes nothing from anybody. Else room is made: those behind step back,
--- and it goes as soon as those before it allow. That is now, unless a budget was lowered since.
+-- and it goes as soon as those before it allow. That is now, unless a budget was lowered since; if
+-- then it cannot go for two windows, it is given back: its worker waits without holding anything.
 local stamp = NOW
 if not fits_beside_all() then
   local free = free_at(users, requests, users_budget, requests_budget, member, permit, int(NOW))
   stamp = math.max(NOW, free)
+  if stamp - slot > 2 * USERS_WINDOW then
+    remove(member)
+    return {'stale', 'budget', cold}
+  end
   move_behind(slot, stamp - slot)
 end
 

@@ -218,6 +218,7 @@ class Limiter:
         account: str,
         permit: str,
         *,
+        budget: Budget,
         answered: bool = True,
         limit: int | None = None,
         remaining: int | None = None,
@@ -227,11 +228,13 @@ class Limiter:
         """Say what became of a request, if it was a probe or its headers tell something.
 
         Headers only ever tighten: they tell how much of the minute others use, never that more
-        may be sent than the budget.
+        may be sent than the budget. In the minute after a cold start, whatever was used may have
+        been ours: as much less of the budget is left.
 
         Args:
             account: the Zendesk host.
             permit: what the request was sent under.
+            budget: what the account allows.
             answered: False when no answer came: a probe that told nothing is followed by another.
             limit: requests a minute of the account, all clients together.
             remaining: how many of them are left.
@@ -244,9 +247,11 @@ class Limiter:
         told = [-1 if value is None else value for value in (limit, remaining)]
         reset_us = -1 if reset_s is None else _us(max(reset_s, 0.0))
         rests = (_us(REST_LEAST_S), _us(REST_USUAL_S))
-        cap, rest_us = self._run(
-            self._observe, account, permit, int(answered), *told, reset_us, reserve_percent, *rests
+        shares = (reserve_percent, *rests, budget.requests_per_minute)
+        cap, rest_us, cold = self._run(
+            self._observe, account, permit, int(answered), *told, reset_us, *shares
         )
+        self._note_cold(account, cold)
         return Observed(None if cap < 0 else cap, rest_us / 1e6)
 
     def cancel(self, account: str, permit: str) -> bool:
@@ -272,7 +277,9 @@ class Limiter:
         if seconds < 0:
             raise ValueError(f"seconds must not be negative, not {seconds:g}")
         seconds = min(seconds, LONGEST_PAUSE_S)
-        return float(self._run(self._pause, account, _us(seconds), reason)) / 1e6
+        left_us, cold = self._run(self._pause, account, _us(seconds), reason)
+        self._note_cold(account, cold)
+        return float(left_us) / 1e6
 
     def state(self, account: str) -> State:
         """Tell what the account uses at this moment, for people."""

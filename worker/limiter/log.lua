@@ -9,7 +9,7 @@
 --   KEYS[3] posts     ZSET "<permit>"          -> slot   of these, the ones that carry users
 --   KEYS[4] booked    ZSET "<weight>:<permit>" -> slot   permits not yet confirmed
 --   KEYS[5] gate      HASH server, until_us, kind, reason, probing, probe, probe_until_us,
---                          unknown_until_us, cap, cap_at_us, cap_until_us
+--                          unknown_until_us, forgot_until_us, cap, cap_at_us, cap_until_us
 --   KEYS[6] turn      HASH why -> us             when the next caller denied for `why` may return
 --   KEYS[7] flows     HASH run -> its place in the fair order (fair.lua)
 --
@@ -191,7 +191,8 @@ local function requests_free_at(users, requests, budget, own, upto)
   end
   local free = one_free_at(REQUESTS, budget, own, upto)
   if users > 0 then
-    free = math.max(free, one_free_at(POSTS, budget - math.floor(budget * 3 / 10), own, upto))
+    local polls = budget > 1 and math.max(1, math.floor(budget * 3 / 10)) or 0
+    free = math.max(free, one_free_at(POSTS, budget - polls, own, upto))
   end
   return free
 end
@@ -217,9 +218,13 @@ end
 -- Another server than the one whose memory this is, or none: what was sent lately is not known, so
 -- nothing goes for one window, then one probe. The minute of requests stays closed until the
 -- headers of an answer tell what is left of it, or until it is over.
-local function wake()
+local function server_id()
   local info = redis.pcall('INFO', 'server')
-  local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
+  return type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
+end
+
+local function wake()
+  local server = server_id()
   if gate.server == server then
     return 0
   end
@@ -231,6 +236,7 @@ local function wake()
   set_gate('server', server)
   close(NOW + USERS_WINDOW + 1, 'cold', 'cold start')
   set_gate('unknown_until_us', int(NOW + REQUESTS_WINDOW + 1))
+  set_gate('forgot_until_us', int(NOW + REQUESTS_WINDOW + 1))
   unset_gate('cap', 'cap_until_us')
   set_gate('cap_at_us', int(NOW))  -- answers to what was stamped before tell nothing any more
   return 1

@@ -7,13 +7,15 @@
 --   ARGV[11] reserve_percent of the limit that is left to others
 --   ARGV[12] least_us, ARGV[13] usual_us: how long to rest when nothing is left for us
 --
--- Returns {cap, rest_us}: our requests a minute as far as others allow (-1: not told), and how long
+--   ARGV[14] declared: our own budget of requests a minute
+--
+-- Returns {cap, rest_us, cold}: our requests a minute as far as others allow (-1: not told), and how long
 -- the account now rests because the headers said that nothing is left for us (0: it does not).
 
 local permit = ARGV[6]
 local limit, remaining, reset = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
-wake()
+local cold = wake()
 trim()
 
 local stamp = tonumber(redis.call('ZSCORE', REQUESTS, permit) or nil)
@@ -26,25 +28,41 @@ if gate.probe == permit then
 end
 
 -- What an older request was told is no longer so, and what one sent before a cold start was told
--- cannot be compared with a log that has forgotten it.
-if remaining < 0 or not stamp or stamp < moment('cap_at_us') then
-  return {-1, 0}
+-- cannot be compared with a log that has forgotten it. In the minute after a cold start a remainder
+-- without its limit tells nothing.
+local forgetful = NOW < moment('forgot_until_us')
+if remaining < 0 or not stamp or stamp < moment('cap_at_us') or (forgetful and limit < 0) then
+  return {-1, 0, cold}
 end
 
--- Whatever of the limit is neither left nor ours is used by others. Requests sent after this one
--- are not in what it was told, but they are in our log: so they count against the cap.
+-- Whatever of the limit is neither left nor in our log is used by others. Requests sent after this
+-- one are not in what it was told, but they are in our log: so they count against the cap.
 local own = redis.call('ZCOUNT', REQUESTS, '-inf', int(stamp))
 local allowed = remaining - math.ceil(math.max(limit, 0) * tonumber(ARGV[11]) / 100)
-local cap = math.max(1, own + allowed)
+local cap = own + allowed
 local period = reset < 0 and REQUESTS_WINDOW or math.min(reset, REQUESTS_WINDOW)
+local ends = NOW + math.max(period, 1)
+local rest = 0
+if allowed <= 0 then
+  rest = math.max(tonumber(ARGV[12]), reset < 0 and math.min(period, tonumber(ARGV[13])) or period)
+  ends = NOW + rest
+end
+
+-- After a cold start all that was used may have been ours: as much less is left of our own budget.
+-- If that is nothing, requests stay closed until the forgotten minute is over.
+if forgetful then
+  cap = math.min(cap, tonumber(ARGV[14]) - math.max(0, limit - remaining - own))
+  ends = math.max(ends, moment('forgot_until_us'))
+end
+if not forgetful or cap > own then
+  unset_gate('unknown_until_us')
+end
+cap = math.max(1, cap)
 set_gate('cap', int(cap))
 set_gate('cap_at_us', int(stamp))
-set_gate('cap_until_us', int(NOW + math.max(period, 1)))
-unset_gate('unknown_until_us')
-if allowed > 0 then
-  return {cap, 0}
+set_gate('cap_until_us', int(ends))
+if rest > 0 then
+  close(NOW + rest, 'paused', 'the requests of this minute are used up')
+  remove_all_booked()
 end
-local rest = math.max(tonumber(ARGV[12]), math.min(period, reset < 0 and tonumber(ARGV[13]) or period))
-close(NOW + rest, 'paused', 'the requests of this minute are used up')
-remove_all_booked()
-return {cap, rest}
+return {cap, rest, cold}

@@ -5,9 +5,9 @@
 --   ARGV[6] pause_us
 --   ARGV[7] reason, for people
 --
--- Returns the microseconds until the pause ends.
+-- Returns {microseconds until the pause ends, cold}.
 
-wake()
+local cold = wake()
 close(NOW + tonumber(ARGV[6]), 'paused', ARGV[7])
 remove_all_booked()
-return math.max(0, closed_until() - NOW)
+return {math.max(0, closed_until() - NOW), cold}
