@@ -14,6 +14,7 @@ insert has a key of its own and becomes a `Conflict`. What is repeated, and wher
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -39,6 +40,9 @@ PATIENCE_S = 10.0
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 """Pauses between two tries: doubled each time, with jitter so that workers do not march in step."""
+
+_alembic = threading.Lock()
+"""Alembic keeps the migration under way in module globals: one at a time in a process."""
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 """PostgreSQL: every statement of a reading transaction sees the same moment."""
@@ -97,8 +101,12 @@ def open_database(url: str, clock: Clock | None = None) -> Database:
         LedgerError: the database cannot be reached or written.
     """
     engine = make_engine(url)
-    with _converted():
-        _migrate(engine)
+    try:
+        with _converted():
+            _migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return Database(engine, clock)
 
 
@@ -168,7 +176,8 @@ def _migrate(engine: Engine) -> None:
             "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
         )
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        with _alembic:
+            command.upgrade(config, "head")
 
 
 def _revision(connection: Connection) -> str | None:

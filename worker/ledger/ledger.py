@@ -79,7 +79,16 @@ def open_ledger(
     """
     times = times or Times()
     database = open_database(url, clock)
-    keep_to_one_host(database, times.worker_dead)
+    try:
+        keep_to_one_host(database, times.worker_dead)
+        return _furnish(database, times, keep_failed)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _furnish(database: Database, times: Times, keep_failed: float) -> Ledger:
+    """Return the ledger of an open database."""
     hash_key = _hash_key(database)
     runs = Runs(database, times)
     outcomes = Outcomes(database, hash_key, keep_failed)
