@@ -15,6 +15,7 @@ from faults.scene import QUEUE, Scene, go_on
 from stage import until
 
 from worker.failpoints import NAMES
+from worker.times import Times
 
 POST = {"method": "POST", "path": "/api/v2/users/create_or_update_many"}
 LOOK = {"method": "GET", "path": "/api/v2/job_statuses/show_many"}
@@ -30,6 +31,7 @@ class Fault:
         rows: of the run.
         users_per_second: the account's limit; low where the run must not be over too soon.
         may: outcomes that rows may have beside created and updated.
+        freezes: whether a process stands still, and with it perhaps SQLite's one write lock.
         recovers: whether something has to be found and taken up again within the bound.
         patience: seconds after which the run should surely have ended.
     """
@@ -39,6 +41,7 @@ class Fault:
     rows: int = 600
     users_per_second: int = 1000
     may: frozenset[str] = field(default=frozenset())
+    freezes: bool = False
     recovers: bool = True
     patience: float = 120.0
 
@@ -62,6 +65,7 @@ def at_failpoint(scene: Scene, *, name: str, action: str) -> None:
         scene.start_victim(spec)
         scene.start_run()
         pid = scene.until_reached(name)
+        scene.asked = action == "term" and name not in BY_PLANNER
         scene.wake()
     if action == "stop":
         freeze(scene, pid)
@@ -69,8 +73,13 @@ def at_failpoint(scene: Scene, *, name: str, action: str) -> None:
 
 def freeze(scene: Scene, pid: int) -> None:
     """Let a process stand still until its leases have surely ended and were taken over."""
-    time.sleep(scene.times.lease + 2 * scene.times.sweep)  # this is the fault, not a wait for it
+    time.sleep(standstill(scene.times))  # this is the fault, not a wait for it
     go_on(pid)
+
+
+def standstill(times: Times) -> float:
+    """How long a process stands still, in seconds: longer than its leases."""
+    return times.lease + 2 * times.sweep
 
 
 def pool_child(scene: Scene, *, name: str) -> None:
@@ -236,7 +245,11 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 def _processes() -> list[Fault]:
     return [
-        Fault(f"{words} at {name}", partial(at_failpoint, name=name, action=action))
+        Fault(
+            f"{words} at {name}",
+            partial(at_failpoint, name=name, action=action),
+            freezes=action == "stop",
+        )
         for name in NAMES
         for action, words in SIGNALS.items()
     ]

@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from checker import History, check, read
-from faults.matrix import Fault
+from faults.matrix import Fault, standstill
 from faults.scene import Scene, recovery
+
+from worker.delivery.context import UNREACHABLE_PAUSE_S
 
 SLACK_S = 2.0
 """What recovery may take beside a lease and a sweep."""
@@ -62,6 +64,8 @@ def late(told: Told, fault: Fault, scene: Scene, bound: float | None = None) -> 
         bound: in seconds; None: a lease, a sweep and a little.
     """
     bound = bound or scene.times.lease + scene.times.sweep + SLACK_S
+    if fault.freezes:  # until it goes on nobody may write, and its late POST pauses the account
+        bound += standstill(scene.times) + UNREACHABLE_PAUSE_S
     if not fault.recovers or told.recovery_s is None or told.recovery_s <= bound:
         return None
     return f"recovery took {told.recovery_s:.1f} s, more than {bound:.1f} s"
@@ -76,5 +80,5 @@ def _outcomes(history: History, fault: Fault) -> list[str]:
 
 
 def _departure(scene: Scene, code: int | None) -> list[str]:
-    """A worker that is asked to end ends by itself; others end as they were made to."""
-    return [] if code in (None, 0, -9) else [f"the victim ended with {code}"]
+    """A worker that is asked to end, and to which nothing else happened, ends by itself."""
+    return [f"the victim ended with {code}"] if scene.asked and code != 0 else []

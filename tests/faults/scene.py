@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
 from celery import Celery
 from checker import ENDED_CHUNK, ENDED_RUN, Sample
+from kombu.exceptions import OperationalError
 from sqlalchemy import text
 from stage import ROOT, Stage, make_stage, until
 
@@ -66,6 +67,7 @@ class Scene:
         fault_at: epoch seconds of the fault, or of the first of several.
         injected: how often it befell.
         rows: of the run.
+        asked: whether the victim was asked to end.
     """
 
     stage: Stage
@@ -77,6 +79,7 @@ class Scene:
     rows: int = 0
     watch: Watch | None = None
     victim: subprocess.Popen | None = None
+    asked: bool = False
     points: Path = Path()
     _played: int = 0
     _resting: bool = False
@@ -104,6 +107,7 @@ class Scene:
             rows=f"id,name,mail\n{people}", limits=LIMITS.format(users_per_second)
         )
         self.rows, self.injected, self.fault_at, self.victim = rows, 0, 0.0, None
+        self.asked = False
         self._played += 1
         self.points = self.stage.folder / f"points{self._played}"
         self.points.mkdir()
@@ -122,10 +126,13 @@ class Scene:
 
     def _ask(self, what: str) -> None:
         act = getattr(self._celery.control, what)
-        until(
-            lambda: act(QUEUE, destination=[self._survivor], reply=True, timeout=2),
-            f"the survivor to {what}",
-        )
+
+        def answered() -> list:
+            with suppress(redis.ConnectionError, OperationalError):  # left over from a dead Redis
+                return act(QUEUE, destination=[self._survivor], reply=True, timeout=2)
+            return []
+
+        until(answered, f"the survivor to {what}")
 
     def start_victim(self, failpoints: str, *words: str, once: bool = True) -> subprocess.Popen:
         environment = {VARIABLE: failpoints}
@@ -203,7 +210,8 @@ class Scene:
             return None
         if self.victim.poll() is None:
             self.victim.send_signal(signal.SIGCONT)
-            self.victim.send_signal(signal.SIGTERM)
+            if not self.asked:  # a second time it would end at once
+                self.victim.send_signal(signal.SIGTERM)
         return self.victim.wait(60)
 
     def logs(self) -> str:

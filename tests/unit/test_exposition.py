@@ -224,7 +224,9 @@ def test_without_the_ledger_the_limiter_tells_of_the_accounts_last_known(
     assert "deskfeed_jobs_in_flight" not in of_account(values)
 
 
-def test_a_source_that_hangs_is_given_up_and_not_asked_twice(ledger, bench, account):
+def test_a_source_that_hangs_is_given_up_and_not_asked_twice(ledger, bench, monkeypatch):
+    # With so little patience a busy machine would leave a look into the ledger under way, too.
+    monkeypatch.setattr("worker.ledger.views.Views.accounts", lambda _views: [])
     answered, asked = threading.Event(), []
 
     def hang():
@@ -240,7 +242,8 @@ def test_a_source_that_hangs_is_given_up_and_not_asked_twice(ledger, bench, acco
 
     answered.set()
     asked[0].join()
-    assert read(shared)["deskfeed_redis_up", ()] == 1
+    # Asked again; how soon it answers is the machine's affair.
+    assert any(read(shared)["deskfeed_redis_up", ()] == 1 for _ in range(100))
 
 
 def test_two_sources_together_are_given_up_before_prometheus_gives_up():

@@ -6,6 +6,8 @@ import pytest
 
 from worker.errors import UsageError
 from worker.ledger import host, open_ledger
+from worker.ledger import ledger as ledger_module
+from worker.ledger.database import open_database
 from worker.ledger.host import Host
 
 
@@ -49,6 +51,21 @@ def test_who_was_refused_has_changed_nothing(on, sqlite_url):
         on("blue", sqlite_url)
 
     on("red", sqlite_url)
+
+
+def test_a_ledger_that_is_refused_leaves_no_connection_open(on, sqlite_url, monkeypatch):
+    on("red", sqlite_url)
+    opened = []
+
+    def kept_open_database(url, clock):
+        opened.append(open_database(url, clock))
+        return opened[-1]
+
+    monkeypatch.setattr(ledger_module, "open_database", kept_open_database)
+    with pytest.raises(UsageError):
+        on("blue", sqlite_url)
+
+    assert [database._engine.pool.checkedin() for database in opened] == [0]
 
 
 def test_a_ledger_whose_workers_have_ended_may_move(on, sqlite_url, clock, times):

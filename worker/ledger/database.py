@@ -14,6 +14,7 @@ insert has a key of its own and becomes a `Conflict`. What is repeated, and wher
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from worker.errors import Conflict, LedgerError, Superseded
 from worker.ledger import faults, schema
 from worker.ledger.engines import is_sqlite, make_engine
+from worker.ledger.forks import Gate
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +40,9 @@ PATIENCE_S = 10.0
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 """Pauses between two tries: doubled each time, with jitter so that workers do not march in step."""
+
+_alembic = threading.Lock()
+"""Alembic keeps the migration under way in module globals: one at a time in a process."""
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 """PostgreSQL: every statement of a reading transaction sees the same moment."""
@@ -59,6 +64,7 @@ class Database:
         self._reader = engine.execution_options(
             **({"deskfeed_read": True} if self.is_sqlite else SNAPSHOT)
         )
+        self._gate = Gate(engine)
         self._clock = time.time if clock is None and self.is_sqlite else clock
 
     def now(self, connection: Connection) -> float:
@@ -70,13 +76,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: commits at the end, rolls back on an exception."""
-        with _converted(), ExitStack() as stack:
+        with _converted(), self._gate.passage(), ExitStack() as stack:
             yield _begin(stack, self._engine, faults.passes)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot: every statement inside sees the same moment. Takes no write lock."""
-        with _converted(), ExitStack() as stack:
+        with _converted(), self._gate.passage(), ExitStack() as stack:
             connection = _begin(stack, self._reader, faults.passes)
             if not self.is_sqlite:  # it holds up nobody, and whoever reads may be a slow pipe
                 connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
@@ -95,8 +101,12 @@ def open_database(url: str, clock: Clock | None = None) -> Database:
         LedgerError: the database cannot be reached or written.
     """
     engine = make_engine(url)
-    with _converted():
-        _migrate(engine)
+    try:
+        with _converted():
+            _migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return Database(engine, clock)
 
 
@@ -166,7 +176,8 @@ def _migrate(engine: Engine) -> None:
             "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
         )
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        with _alembic:
+            command.upgrade(config, "head")
 
 
 def _revision(connection: Connection) -> str | None:

@@ -79,8 +79,12 @@ def open_ledger(
     """
     times = times or Times()
     database = open_database(url, clock)
-    keep_to_one_host(database, times.worker_dead)
-    return ledger_on(database, times, keep_failed)
+    try:
+        keep_to_one_host(database, times.worker_dead)
+        return ledger_on(database, times, keep_failed)
+    except BaseException:
+        database.close()
+        raise
 
 
 def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED_SECONDS) -> Ledger:
