@@ -38,7 +38,6 @@ from worker.settings import Settings, load_settings, settings
 from worker.stopping import Stopping
 from worker.sweeper import Background, Sweeper
 from worker.times import Times
-from worker.zendesk.auth import BasicToken
 from worker.zendesk.client import ZendeskClient
 
 log = structlog.get_logger(__name__)
@@ -213,8 +212,8 @@ def client_for(target: Target, config: Settings, times: Times) -> ZendeskClient:
     Raises:
         UsageError: the credential is not set.
     """
-    email, token = config.credential(target.credential)
-    return ZendeskClient(target.url, BasicToken(email, token), deadline_s=times.post_deadline)
+    secrets = config.credential(target.credential)
+    return ZendeskClient(target.url, secrets, deadline_s=times.post_deadline)
 
 
 # --- messages ---------------------------------------------------------------------------------

@@ -12,20 +12,21 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
-from pydantic import SecretStr
 
 from worker.errors import DestinationError, Renewed, UsageError
 from worker.ledger.records import Target
 from worker.profile import Profile
 from worker.settings import Settings
 from worker.times import Times
-from worker.zendesk.auth import BasicToken
+from worker.zendesk.auth import Secrets
 from worker.zendesk.client import ZendeskClient
 from worker.zendesk.replies import JobAccepted, JobStatuses, UserRecord
 
 log = structlog.get_logger(__name__)
 
-LOGIN_CODES = frozenset({"invalid_credentials", "anonymous_login", "login_not_allowed"})
+LOGIN_CODES = frozenset(
+    {"invalid_credentials", "anonymous_login", "login_not_allowed", "missing_scope"}
+)
 """What another credential may mend."""
 
 _T = TypeVar("_T")
@@ -51,17 +52,20 @@ class Clients:
         """Return the client of a destination.
 
         Raises:
-            DestinationError: its credential is not set.
+            DestinationError: its credential is not set, or gets no OAuth token.
+            Throttled, NotSent: there is no OAuth token now.
         """
         credential = self.credential(target)
         with self._lock:
             kept = self._made.get(target)
             if kept is None or kept.credential != credential:
-                kept = self._made[target] = KeptClient(self, target, *credential)
-            return kept
+                kept = self._made[target] = KeptClient(self, target, credential)
+        # Before anybody takes a permit: a token that is fetched after it would make the send late.
+        kept.ready()
+        return kept
 
-    def credential(self, target: Target) -> tuple[str, SecretStr]:
-        """Read e-mail and API token of a destination now.
+    def credential(self, target: Target) -> Secrets:
+        """Read the credential of a destination now.
 
         Raises:
             DestinationError: they are not set; for a worker that is the destination's to mend.
@@ -75,11 +79,9 @@ class Clients:
         except UsageError as error:
             raise DestinationError(error.message, code=error.code) from None
 
-    def connect(self, target: Target, email: str, token: SecretStr) -> ZendeskClient:
+    def connect(self, target: Target, secrets: Secrets) -> ZendeskClient:
         """Make a client with this credential."""
-        return ZendeskClient(
-            target.url, BasicToken(email, token), deadline_s=self._times.post_deadline
-        )
+        return ZendeskClient(target.url, secrets, deadline_s=self._times.post_deadline)
 
 
 class KeptClient:
@@ -88,15 +90,18 @@ class KeptClient:
     Args:
         owner: who made it.
         target: the destination.
-        email: the credential's user.
-        token: their API token.
+        credential: what it logs in with.
     """
 
-    def __init__(self, owner: Clients, target: Target, email: str, token: SecretStr) -> None:
+    def __init__(self, owner: Clients, target: Target, credential: Secrets) -> None:
         self.target = target
         self._owner = owner
-        self.credential = (email, token)
-        self._client = owner.connect(target, email, token)
+        self.credential = credential
+        self._client = owner.connect(target, credential)
+
+    def ready(self) -> None:
+        """Have a token that lasts; raises as `ZendeskClient` does."""
+        self._client.auth.ready()
 
     def create_or_update_many(self, profiles: Sequence[Profile]) -> JobAccepted:
         """POST the users; raises what `ZendeskClient` raises, and `Renewed`."""
@@ -120,4 +125,7 @@ class KeptClient:
                 raise Renewed(
                     f"the credential {self.target.credential!r} was changed meanwhile"
                 ) from None
+            if error.code == "invalid_credentials" and self._client.auth.renewed():
+                log.info("oauth_token_renewed", credential=self.target.credential)
+                raise Renewed("the OAuth token was taken back, a new one is fetched") from None
             raise

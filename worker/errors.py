@@ -56,7 +56,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "credential_missing": Explanation(
         "The credential is not set",
-        "Set the two environment variables named (or put them in .env), then: "
+        "Set the environment variables named (or put them in .env), then: "
         "deskfeed destinations test NAME",
     ),
     "already_active": Explanation(
@@ -142,13 +142,18 @@ EXPLANATIONS: dict[str, Explanation] = {
     # --- the destination: a person must act -------------------------------------------------
     "invalid_credentials": Explanation(
         "Zendesk does not accept the credential",
-        "Check e-mail and API token of the credential (a token may have been deleted or "
-        "deactivated), then: deskfeed destinations test NAME",
+        "Check the credential: e-mail and API token (a token may have been deleted or "
+        "deactivated), or the OAuth client's id and secret, then: deskfeed destinations test NAME",
     ),
     "anonymous_login": Explanation(
         "Zendesk takes us for an anonymous visitor",
         "The credential is wrong although Zendesk answered 200. Check e-mail and API token, then: "
         "deskfeed destinations test NAME",
+    ),
+    "missing_scope": Explanation(
+        "The OAuth client may do too little",
+        "In Zendesk's Admin Center give the OAuth client the scopes users:read and users:write (or "
+        "read and write), then: deskfeed destinations test NAME",
     ),
     "login_not_allowed": Explanation(
         "The credential's user may not write users",

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import UsageError
 from worker.times import time_span
+from worker.zendesk.auth import ApiToken, OAuthClient, Secrets
 
 CREDENTIAL_NAME = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 
@@ -26,10 +27,46 @@ SECRETS_DIR = "/run/secrets"
 
 
 class Credential(BaseModel, hide_input_in_errors=True):
-    """A way into Zendesk: e-mail and API token."""
+    """A way into Zendesk: e-mail and API token, or an OAuth client's id and secret."""
 
     email: str | None = None
     api_token: SecretStr | None = None
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+
+    def secrets(self, name: str) -> Secrets:
+        """Return the one way in that is set.
+
+        Args:
+            name: of the credential, for the sentences.
+
+        Raises:
+            UsageError: none is set, half of one, or both.
+        """
+        prefix = f"DESKFEED_CREDENTIALS__{name.upper()}__"
+        token = bool(self.email or self.api_token)
+        if token and (self.client_id or self.client_secret):
+            raise UsageError(
+                f"the credential {name!r} is two: set {prefix}EMAIL and {prefix}API_TOKEN, or "
+                f"{prefix}CLIENT_ID and {prefix}CLIENT_SECRET, not some of both",
+                code="credential_missing",
+            )
+        if self.email and self.api_token:
+            return ApiToken(self.email, self.api_token)
+        if self.client_id and self.client_secret:
+            return OAuthClient(self.client_id, self.client_secret)
+        pairs = (
+            (("EMAIL", self.email), ("API_TOKEN", self.api_token))
+            if token
+            else (("CLIENT_ID", self.client_id), ("CLIENT_SECRET", self.client_secret))
+        )
+        missing = [prefix + part for part, value in pairs if not value]
+        hint = "" if len(missing) == 1 else f" (nor {prefix}EMAIL and {prefix}API_TOKEN)"
+        raise UsageError(
+            f"the credential {name!r} is not complete: {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not set{hint}",
+            code="credential_missing",
+        )
 
 
 class Retention(BaseModel, hide_input_in_errors=True):
@@ -111,26 +148,13 @@ class Settings(BaseSettings):
             )
         return url
 
-    def credential(self, name: str) -> tuple[str, SecretStr]:
-        """Return e-mail and API token of a credential.
+    def credential(self, name: str) -> Secrets:
+        """Return a credential.
 
         Raises:
-            UsageError: it is not set, or half of it.
+            UsageError: it is not set, half of it, or two of them.
         """
-        found = self.credentials.get(name, Credential())
-        prefix = f"DESKFEED_CREDENTIALS__{name.upper()}__"
-        if not found.email or not found.api_token:
-            missing = [
-                prefix + part
-                for part, value in (("EMAIL", found.email), ("API_TOKEN", found.api_token))
-                if not value
-            ]
-            raise UsageError(
-                f"the credential {name!r} is not complete: {' and '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} not set",
-                code="credential_missing",
-            )
-        return found.email, found.api_token
+        return self.credentials.get(name, Credential()).secrets(name)
 
 
 def _is_redis_url(url: str) -> bool:

@@ -10,7 +10,9 @@ from sqlalchemy import select
 from stage import ROOT, make_stage, until
 
 from worker.ledger.schema import chunks
+from worker.sandbox.config import DEFAULT_CLIENTS
 
+CLIENT = DEFAULT_CLIENTS[0]
 BULK = {"method": "POST", "path": "/api/v2/users/create_or_update_many"}
 ROWS = "id,name,mail\n" + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in range(1, 401))
 
@@ -90,3 +92,25 @@ def test_a_credential_that_is_changed_before_zendesk_refuses_it_costs_no_pause(s
 def submitting(stage):
     with stage.ledger() as ledger, ledger.database.read() as connection:
         return connection.scalar(select(chunks.c.seq).where(chunks.c.state == "submitting"))
+
+
+def test_an_oauth_client_whose_token_is_taken_back_delivers_every_row(tmp_path):
+    with make_stage(tmp_path) as stage:
+        for name in [name for name in stage.environment if "CREDENTIALS" in name]:
+            del stage.environment[name]
+        stage.environment["DESKFEED_CREDENTIALS__SOCKTOWN__CLIENT_ID"] = CLIENT.client_id
+        stage.environment["DESKFEED_CREDENTIALS__SOCKTOWN__CLIENT_SECRET"] = CLIENT.client_secret
+        stage.use_catalog(rows=ROWS)
+        stage.start_worker()
+        run = stage.json("run", "loyalty")["run_id"]
+        until(lambda: logins(stage), "the first chunk to be sent")
+
+        assert stage.sandbox.revoke_tokens() > 0
+        done = stage.deskfeed("watch", run)
+
+        assert done.returncode == 0, done.stderr + stage.worker_log(0)
+        shown = stage.json("show", run)
+        assert shown["rows"]["created"] == 400
+        assert [status for _, status in logins(stage) if status == 200] == [200] * 4
+        assert "oauth_token_renewed" in stage.worker_log(0)
+        assert CLIENT.client_secret not in stage.worker_log(0)

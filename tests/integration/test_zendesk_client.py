@@ -324,7 +324,7 @@ def test_a_request_prepared_for_another_host_is_not_sent(connect, monkeypatch):
     with Server(saying(JOB)) as other, Server(saying(JOB)) as server:
         client = connect(server.url)
         elsewhere = requests.Request("POST", other.url + "/api", data=b"x").prepare()
-        monkeypatch.setattr(client, "_prepare", lambda *_: elsewhere)
+        monkeypatch.setattr(client, "_request", lambda *_: elsewhere)
         error = failing(lambda: client.create_or_update_many(ZOE))
 
     assert error.code == "wrong_host"

@@ -55,7 +55,7 @@ def test_a_changed_credential_is_used_from_the_next_request_on(clients, file):
     file.write("lead@socktown.example")
     after = clients(TARGET)
     assert after is not before
-    assert after.credential[0] == "lead@socktown.example"
+    assert after.credential.email == "lead@socktown.example"
     file.write("lead@socktown.example", token="another")
     assert clients(TARGET) is not after
 

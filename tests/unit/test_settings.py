@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from pydantic import SecretStr
 
 from worker.errors import UsageError
 from worker.settings import load_settings
+from worker.zendesk.auth import ApiToken, OAuthClient
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +28,8 @@ def test_a_credential_comes_from_two_variables(monkeypatch):
     monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCK_TOWN__EMAIL", "admin@socktown.example")
     monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCK_TOWN__API_TOKEN", "hunter2")
 
-    email, token = load_settings().credential("sock_town")
-    assert (email, token.get_secret_value()) == ("admin@socktown.example", "hunter2")
+    found = load_settings().credential("sock_town")
+    assert found == ApiToken("admin@socktown.example", SecretStr("hunter2"))
     assert "hunter2" not in repr(load_settings())
 
 
@@ -37,6 +39,33 @@ def test_half_a_credential_names_the_missing_variable(monkeypatch):
     with pytest.raises(UsageError, match="SOCKTOWN__API_TOKEN is not set") as caught:
         load_settings().credential("socktown")
     assert caught.value.code == "credential_missing"
+
+
+def test_a_credential_may_be_an_oauth_client(monkeypatch):
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__CLIENT_ID", "deskfeed")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__CLIENT_SECRET", "hunter2")
+
+    found = load_settings().credential("socktown")
+    assert found == OAuthClient("deskfeed", SecretStr("hunter2"))
+    assert "hunter2" not in repr(found)
+    assert "deskfeed" not in repr(found)
+
+
+def test_half_an_oauth_client_names_the_missing_variable(monkeypatch):
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__CLIENT_ID", "deskfeed")
+
+    with pytest.raises(UsageError, match="SOCKTOWN__CLIENT_SECRET is not set"):
+        load_settings().credential("socktown")
+
+
+def test_two_ways_in_under_one_name_are_refused(monkeypatch):
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL", "admin@socktown.example")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN", "hunter2")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__CLIENT_SECRET", "hunter3")
+
+    with pytest.raises(UsageError, match="not some of both") as caught:
+        load_settings().credential("socktown")
+    assert "hunter" not in str(caught.value)
 
 
 def test_a_dot_env_file_is_read_and_the_environment_overrides_it(monkeypatch, tmp_path):

@@ -121,12 +121,21 @@ class Submitter:
         return Done((*self._in.admit(claim.run_id), *self._in.close(claim.run_id)))
 
     def _send(self, claim: Claim) -> Step:
-        account = self._in.ledger.polling.account(claim.target.account)
+        """Log in, then send. Without a login nothing was tried, and nothing is used up."""
         try:
             client = self._in.clients(claim.target)
-        except DestinationError as error:  # no credential: nothing was tried, nothing is used up
+        except DestinationError as error:
             self._chunks.wait(claim, 0.0, error.code, message=False)
             return self._in.pause_destination(claim.target, error)
+        except Throttled as error:  # asked for an OAuth token: it says nothing of users
+            return self._give_back(claim, error.retry_after_seconds or RETRY_S, error.code)
+        except NotSent as error:
+            log.warning("no_login_now", **reason_of(error))
+            return self._give_back(claim, UNREACHABLE_PAUSE_S, error.code)
+        return self._send_by(client, claim)
+
+    def _send_by(self, client: Client, claim: Claim) -> Step:
+        account = self._in.ledger.polling.account(claim.target.account)
         if self._chunks.free_job_slots(account.account) <= 0:
             return self._give_back(claim, JOB_SLOT_RETRY_S, "job_slot")
         try:

@@ -1,4 +1,9 @@
-"""Ways to log in to Zendesk: each knows the value of the Authorization header, and hides it."""
+"""Ways to log in to Zendesk: each knows the value of the Authorization header, and hides it.
+
+API tokens cannot be made since 2026-10-27 and end on 2027-04-30; OAuth client credentials
+(`worker.zendesk.oauth`) are the way over
+(developer.zendesk.com/documentation/api-basics/authentication/oauth-migration).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,34 @@ class Auth(Protocol):
     def header(self) -> str:
         """Return the value of the Authorization header for the next request."""
         ...
+
+    def ready(self) -> None:
+        """Do now what a `header` would otherwise have to do at a moment that is timed."""
+        ...
+
+    def renewed(self) -> bool:
+        """Zendesk refused the last header: whether the next one is worth a try."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """What the settings hold of a user with an API token."""
+
+    email: str = field(repr=False)
+    api_token: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthClient:
+    """What the settings hold of an OAuth client."""
+
+    client_id: str = field(repr=False)
+    client_secret: SecretStr
+
+
+Secrets = ApiToken | OAuthClient
+"""A credential as it is kept: one of the two ways in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +88,10 @@ class BasicToken:
         """Return `Basic …` for the e-mail and the token."""
         plain = f"{self.email.strip()}/token:{self.api_token.get_secret_value().strip()}"
         return "Basic " + base64.b64encode(plain.encode()).decode("ascii")
+
+    def ready(self) -> None:
+        """There is nothing to prepare."""
+
+    def renewed(self) -> bool:
+        """Return False: the same token would be refused again."""
+        return False

@@ -22,9 +22,10 @@ import urllib3
 from worker.errors import DeskfeedError, DestinationError, NotSent, UsageError
 from worker.profile import Profile
 from worker.zendesk.answer import Answer, RateHeaders
-from worker.zendesk.auth import Auth
+from worker.zendesk.auth import ApiToken, Auth, BasicToken, OAuthClient, Secrets
 from worker.zendesk.consequences import unclear
 from worker.zendesk.fields import UserField
+from worker.zendesk.oauth import ClientCredentials
 from worker.zendesk.payload import (
     MAX_QUERY_CHARS,
     SHOW_MANY_LIMIT,
@@ -80,7 +81,7 @@ class ZendeskClient:
 
     Args:
         base_url: `https://<label>.zendesk.com`, or http on a loopback address for the sandbox.
-        auth: the credential.
+        secrets: the credential; or one in use, for tests.
         deadline_s: seconds from the start of a request to the last byte of its answer.
         max_answer_bytes: most bytes of an answer, after decompression.
         pool_size: connections kept open; more threads than this work, and reconnect more often.
@@ -93,7 +94,7 @@ class ZendeskClient:
     def __init__(
         self,
         base_url: str,
-        auth: Auth,
+        secrets: Secrets | Auth,
         *,
         deadline_s: float = 20.0,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
@@ -101,7 +102,7 @@ class ZendeskClient:
         ca_file: str | None = None,
     ) -> None:
         self._base = checked_base_url(base_url)
-        self._auth = auth
+        self._auth = self._login(secrets)
         self._deadline_s = deadline_s
         self._max_answer_bytes = max_answer_bytes
         self._adapter = DeadlineAdapter(pool_size)
@@ -127,6 +128,28 @@ class ZendeskClient:
     def close(self) -> None:
         """Close the connections kept open."""
         self._adapter.close()
+
+    @property
+    def auth(self) -> Auth:
+        """The credential in use."""
+        return self._auth
+
+    def _login(self, secrets: Secrets | Auth) -> Auth:
+        match secrets:
+            case ApiToken(email, api_token):
+                return BasicToken(email, api_token)
+            case OAuthClient():
+                return ClientCredentials(secrets, self._fetch_token)
+        return secrets
+
+    def _fetch_token(self, body: bytes) -> Answer:
+        """POST to /oauth/tokens; a token that nobody got does no harm, so it may be asked again."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        request = self._request("POST", "/oauth/tokens", headers, body)
+        answer = self._attempt(request, posted=False)
+        if isinstance(answer, DeskfeedError):
+            raise answer
+        return answer
 
     def create_or_update_many(self, profiles: Sequence[Profile]) -> JobAccepted:
         """POST the users; return the job that Zendesk queued. Nothing is delivered by that alone.
@@ -208,32 +231,36 @@ class ZendeskClient:
         return read_users(self._send("GET", "/api/v2/users/show_many.json?external_ids=" + ids))
 
     def _send(self, method: Method, path: str, body: bytes | None = None) -> Answer:
+        headers = {"Authorization": self._auth.header(), "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         # Raised here, where no library error is being handled, so that the error has no context:
         # that would hold the request, with the credential and the customers.
-        answer = self._attempt(method, path, body)
+        request = self._request(method, path, headers, body)
+        answer = self._attempt(request, posted=method == "POST")
         if isinstance(answer, DeskfeedError):
             raise answer
         return answer
 
-    def _attempt(self, method: Method, path: str, body: bytes | None) -> Answer | DeskfeedError:
-        request = self._prepare(method, path, body)
+    def _attempt(
+        self, request: requests.PreparedRequest, *, posted: bool
+    ) -> Answer | DeskfeedError:
         if not _same_origin(request.url or "", self._base):
             return DestinationError("the request would go to another host", code="wrong_host")
         with exchange(self._deadline_s) as current:
             try:
                 return self._exchange(request, current)
             except _LIBRARY_ERRORS as error:
-                return _converted(error, current, posted=method == "POST")
+                return _converted(error, current, posted=posted)
 
-    def _prepare(self, method: Method, path: str, body: bytes | None) -> requests.PreparedRequest:
+    def _request(
+        self, method: Method, path: str, headers: dict[str, str], body: bytes | None
+    ) -> requests.PreparedRequest:
         headers = {
-            "Authorization": self._auth.header(),
-            "Accept": "application/json",
+            **headers,
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": self._user_agent,
         }
-        if body is not None:
-            headers["Content-Type"] = "application/json"
         return requests.Request(method, self._base + path, headers, data=body).prepare()
 
     def _exchange(self, request: requests.PreparedRequest, current: Exchange) -> Answer:
