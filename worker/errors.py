@@ -59,6 +59,9 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Set the environment variables named (or put them in .env), then: "
         "deskfeed destinations test NAME",
     ),
+    "secrets_readable": Explanation(
+        "Others can read a file with secrets", "Take their rights away: chmod 600 .env"
+    ),
     "already_active": Explanation(
         "A run of this orchestration is still active",
         "Wait for it (deskfeed watch RUN) or stop it, then start again.",

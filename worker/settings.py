@@ -26,6 +26,10 @@ SECRETS_DIR = "/run/secrets"
 """Where container engines mount secrets: one file a setting, named like the variable."""
 
 
+_SECRET = ("DESKFEED_CREDENTIALS__", "DESKFEED_SPOOL_KEY", "DESKFEED_HASH_KEY")
+"""A `.env` file that names one of these is nobody's but its owner's."""
+
+
 class Credential(BaseModel, hide_input_in_errors=True):
     """A way into Zendesk: e-mail and API token, or an OAuth client's id and secret."""
 
@@ -172,6 +176,7 @@ def load_settings() -> Settings:
         UsageError: a value is wrong; names the variable, never the value.
     """
     try:
+        _refuse_open_file(Path(".env"))
         secrets = SECRETS_DIR if Path(SECRETS_DIR).is_dir() else None
         left = Settings(_secrets_dir=secrets).state_dir / UP_FILE
         # What `deskfeed up` left comes first, so that whatever a person set overrides it.
@@ -182,6 +187,19 @@ def load_settings() -> Settings:
             for item in error.errors(include_input=False, include_context=False, include_url=False)
         )
         raise UsageError(f"settings: {problems}") from None
+
+
+def _refuse_open_file(path: Path) -> None:
+    """Raise `UsageError` for a file that holds secrets and that others can read."""
+    try:
+        mode = path.stat().st_mode
+        if mode & 0o077 and any(mark in path.read_text("utf-8", "replace") for mark in _SECRET):
+            raise UsageError(
+                f"{path} holds secrets and others can read it (mode {mode & 0o777:o})",
+                code="secrets_readable",
+            )
+    except OSError:
+        return  # there is none, or pydantic-settings will say what is wrong with it
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from orchestrations.cli import (
     doctor_verb,
     limits_verbs,
     run_verbs,
+    setup_verbs,
     up_verb,
     upkeep_verbs,
 )
@@ -40,11 +41,15 @@ def deskfeed() -> None:
     logs.configure("ERROR" if settings().log_level == "INFO" else settings().log_level)
 
 
+catalog_verbs.destinations.add_command(setup_verbs.destinations_add)
+
 for _command in (
+    setup_verbs.init,
     up_verb.up,
     catalog_verbs.check,
     catalog_verbs.preview,
     catalog_verbs.destinations,
+    setup_verbs.credentials,
     run_verbs.run,
     run_verbs.watch,
     run_verbs.runs_,

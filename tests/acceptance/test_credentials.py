@@ -18,6 +18,7 @@ ROWS = "id,name,mail\n" + "".join(f"C{n},Person {n},p{n}@example.com\n" for n in
 
 
 def write_credential(folder, email):
+    (folder / ".env").touch(mode=0o600)
     (folder / ".env").write_text(
         f"DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL={email}\n"
         "DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN=sandbox-token\n"
