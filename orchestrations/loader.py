@@ -21,7 +21,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrations.document import Document, DocumentError, Location, read_document
-from orchestrations.spec import NAME_PATTERN, SECRET_KEYS, Destination, Orchestration, Source
+from orchestrations.spec import (
+    ACCESS_FILE,
+    NAME_PATTERN,
+    SECRET_KEYS,
+    Destination,
+    Orchestration,
+    Source,
+)
 from worker.errors import CatalogError, UsageError
 
 MAX_QUERY_BYTES = 1024 * 1024
@@ -186,7 +193,8 @@ class _Shelf(Generic[SpecT]):
         self._prefix = f"{subfolder}/" if subfolder else ""
         self._model: type[SpecT] = model
         for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
-            if path.suffix in (".yaml", ".yml") and not path.name.startswith("."):
+            rules = not subfolder and path.name == ACCESS_FILE
+            if path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not rules:
                 self._add(path)
 
     def file(self, name: str) -> str:
@@ -217,7 +225,7 @@ class _Shelf(Generic[SpecT]):
         try:
             spec = self._model.model_validate({**document.data, "name": name})
         except ValidationError as error:
-            for location, what in _sentences(self._model, error):
+            for location, what in sentences(self._model, error):
                 # A secret is told once, with its remedy, and not as an unknown key as well.
                 if not any(place[: len(location)] == location for place in secret):
                     found.append((location, what))
@@ -241,8 +249,8 @@ def _problems_of_keys(document: Document) -> Iterator[tuple[Location, str]]:
             yield location, _NO_SECRETS
 
 
-def _sentences(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[Location, str]]:
-    """Yield location and sentence of each of pydantic's errors."""
+def sentences(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[Location, str]]:
+    """Yield location and sentence of each of pydantic's errors, in the words of the catalog."""
     details = error.errors(include_url=False, include_input=False)
     suggested: set[Location] = set()
     for detail in details:

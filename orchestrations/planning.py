@@ -19,7 +19,7 @@ from orchestrations.loader import Catalog
 from orchestrations.mapping import Mapper
 from orchestrations.preflight import Probe, check_connection
 from orchestrations.retrying import CHUNKS_A_TRANSACTION, batches, spool_kept
-from orchestrations.runs import Options
+from orchestrations.runs import Options, authorize, principal_of
 from orchestrations.sources import Result, open_source
 from orchestrations.spec import Orchestration, Thresholds
 from orchestrations.staging import Staged, stage
@@ -78,6 +78,7 @@ class Planner:
             DeskfeedError: why the run cannot go on; the caller fails the run with it.
             Superseded: another planner has taken over, or the run was stopped.
         """
+        self._authorize(run)
         if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
             self._ledger.planning.clear(run)
             self._check_connection()
@@ -90,6 +91,13 @@ class Planner:
         self._remove_leftovers(run)
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
             self._stage_and_spool(run, orchestration, Path(folder))
+
+    def _authorize(self, run: Run) -> None:
+        """Ask again whether whoever started the run may: its record is all that is trusted."""
+        orchestration = self._catalog.orchestration(run.orchestration)
+        destination = self._catalog.destinations[orchestration.destination]
+        verb = "run" if run.parent_run is None else "retry"
+        authorize(self._catalog, destination, principal_of(run), verb)
 
     def _check_connection(self) -> None:
         """A hiccup of the network must not fail the run; a destination that is away does."""

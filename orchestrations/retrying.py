@@ -8,7 +8,7 @@ newer values of the same person: older values never go over newer ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -16,8 +16,17 @@ from typing import TypeVar
 import orjson
 import structlog
 
+from orchestrations.access import Principal
 from orchestrations.loader import Catalog
-from orchestrations.runs import Options, limits_of, new_run_id, refuse_draft, target_of
+from orchestrations.runs import (
+    Options,
+    authorize,
+    limits_of,
+    new_run_id,
+    refuse_draft,
+    signed,
+    target_of,
+)
 from orchestrations.spec import Orchestration
 from worker.errors import RunError, Superseded, UsageError
 from worker.ledger import Ledger
@@ -58,6 +67,7 @@ def retry(
     *,
     ledger: Ledger,
     principal: str,
+    groups: Collection[str] = (),
     codes: Sequence[str] = (),
     key: str | None = None,
 ) -> Retry:
@@ -70,15 +80,19 @@ def retry(
         catalog: the catalog as it is now.
         parent: whose rows.
         ledger: where they lie.
-        principal: who asked, for the record.
+        principal: who asked.
+        groups: those that they are in.
         codes: only rows with one of these codes; none for all.
         key: the same key again returns the same run.
 
     Raises:
-        UsageError: the run has not ended, nothing of it can be sent again, or another run of the
-            orchestration is active. Nothing was started.
+        UsageError: the run has not ended, nothing of it can be sent again, another run of the
+            orchestration is active, or the principal may not send it. Nothing was started.
     """
     _refuse_unended(parent)
+    orchestration = catalog.orchestration(parent.orchestration)
+    destination = catalog.destinations[orchestration.destination]
+    authorize(catalog, destination, Principal(principal, frozenset(groups)), "retry")
     wanted = tuple(sorted(set(codes)))
     rows = ledger.kept.retryable(parent.run_id, wanted)
     later = ledger.kept.read_again_since(parent)
@@ -87,10 +101,10 @@ def retry(
     if known is not None:
         return Retry(known, new=False, rows=rows, later=later)
     _refuse_nothing(ledger.views.run(parent.run_id), parent, wanted, rows)
-    orchestration = catalog.orchestration(parent.orchestration)
     refuse_draft(orchestration)
+    asked = signed(Options(codes=wanted), groups)
     run, new = ledger.runs.start(
-        _new_run(catalog, orchestration, parent, wanted, key=key, principal=principal)
+        _new_run(catalog, orchestration, parent, asked, key=key, principal=principal)
     )
     if run.parent_run != parent.run_id:
         raise UsageError(f"the key {key!r} is that of {run.run_id}, which is no retry of this run")
@@ -101,13 +115,13 @@ def _new_run(
     catalog: Catalog,
     orchestration: Orchestration,
     parent: Run,
-    codes: tuple[str, ...],
+    asked: Options,
     *,
     key: str,
     principal: str,
 ) -> NewRun:
     target = _same_account(catalog, orchestration, parent)
-    options = {**Options(codes=codes).as_json(orchestration), "max_failed_percent": None}
+    options = {**asked.as_json(orchestration), "max_failed_percent": None}
     return NewRun(
         run_id=new_run_id(),
         orchestration=parent.orchestration,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
+from orchestrations.access import Principal, Rights, load_access
 from orchestrations.loader import Catalog
 from orchestrations.spec import Destination, Orchestration
 from worker.errors import UsageError
@@ -24,10 +25,12 @@ class Options:
     Attributes:
         sample: send only so many rows from the top of the result; None for all.
         codes: of a retry: only rows with one of these codes; none for all.
+        groups: those of whoever asked, where they asked: the planner's host may not know them.
     """
 
     sample: int | None = None
     codes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def as_json(self, orchestration: Orchestration) -> Mapping[str, Any]:
         """What the ledger keeps of them, with what the orchestration says about sending.
@@ -40,12 +43,17 @@ class Options:
             "max_failed_percent": most,
             "share": orchestration.share,
             **({"codes": list(self.codes)} if self.codes else {}),
+            **({"groups": list(self.groups)} if self.groups else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
         """Return the options that a run was started with."""
-        return cls(sample=data.get("sample"), codes=tuple(data.get("codes", ())))
+        return cls(
+            sample=data.get("sample"),
+            codes=tuple(data.get("codes", ())),
+            groups=tuple(data.get("groups", ())),
+        )
 
 
 def start(
@@ -54,6 +62,7 @@ def start(
     *,
     ledger: Ledger,
     principal: str,
+    groups: Collection[str] = (),
     key: str | None = None,
     options: Options | None = None,
 ) -> tuple[Run, bool]:
@@ -65,16 +74,19 @@ def start(
         catalog: the catalog as it is now.
         name: the orchestration.
         ledger: where to record it.
-        principal: who asked, for the record.
+        principal: who asked.
+        groups: those that they are in.
         key: the same key again returns the same run; None makes a run of its own.
         options: what else was asked for.
 
     Raises:
-        UsageError: no such orchestration, it is a draft, or a run of it is still active.
+        UsageError: no such orchestration, it is a draft, a run of it is still active, or the
+            principal may not start it.
     """
     orchestration = catalog.orchestration(name)
     refuse_draft(orchestration)
     destination = catalog.destinations[orchestration.destination]
+    authorize(catalog, destination, Principal(principal, frozenset(groups)), "run")
     run_id = new_run_id()
     return ledger.runs.start(
         NewRun(
@@ -83,10 +95,36 @@ def start(
             key=key or run_id,
             target=target_of(destination),
             limits=limits_of(catalog, destination.account),
-            options=(options or Options()).as_json(orchestration),
+            options=signed(options or Options(), groups).as_json(orchestration),
             principal=principal,
         )
     )
+
+
+def authorize(
+    catalog: Catalog, destination: Destination, principal: Principal, verb: str
+) -> Rights:
+    """Return somebody's rights if they may send to a destination by this verb.
+
+    It is asked when a run is recorded and again when it is planned, from the ledger's record.
+
+    Raises:
+        UsageError: `access_denied`.
+        CatalogError: the rules cannot be read.
+    """
+    access = load_access(catalog.folder)
+    access.require(principal, verb)
+    return access.require_destination(principal, destination)
+
+
+def signed(options: Options, groups: Collection[str]) -> Options:
+    """Return the options with the groups of whoever asked."""
+    return replace(options, groups=tuple(sorted(groups)))
+
+
+def principal_of(run: Run) -> Principal:
+    """Return who started a run, as the ledger recorded it."""
+    return Principal(run.principal, frozenset(Options.from_json(run.options).groups))
 
 
 def refuse_draft(orchestration: Orchestration) -> None:

@@ -42,6 +42,9 @@ SECRET_KEYS = frozenset(
 )
 """Keys that look like a credential; none of them belongs into a file of the catalog."""
 
+ACCESS_FILE = "access.yaml"
+"""Who may do what; in the catalog folder, beside the orchestrations, and no orchestration."""
+
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """Names of orchestrations, destinations and sources: the names of their files."""
 

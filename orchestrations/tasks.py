@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from orchestrations import runs, upkeep
+from orchestrations.access import SCHEDULER
 from orchestrations.loader import load_catalog
 from worker.app import PLAN_TASK, app, parts, send_all, stopping
 from worker.hints import Plan
@@ -45,7 +46,7 @@ def start(self: Any, orchestration: str, key: str | None = None, sample: int | N
         load_catalog(settings().catalog),
         orchestration,
         ledger=parts().ledger,
-        principal="scheduler",
+        principal=SCHEDULER,
         key=key or self.request.id,
         options=runs.Options(sample=sample),
     )

@@ -62,6 +62,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     "secrets_readable": Explanation(
         "Others can read a file with secrets", "Take their rights away: chmod 600 .env"
     ),
+    "access_denied": Explanation(
+        "Not yours to do",
+        "Ask somebody with the role, or whoever keeps access.yaml in the catalog folder.",
+    ),
     "already_active": Explanation(
         "A run of this orchestration is still active",
         "Wait for it (deskfeed watch RUN) or stop it, then start again.",

@@ -161,6 +161,7 @@ def retry(
             parent,
             ledger=ledger,
             principal=opened.principal(),
+            groups=opened.myself().groups,
             codes=codes,
             key=key,
         )

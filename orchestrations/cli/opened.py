@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from worker.settings import settings
 from worker.times import Times
 
 if TYPE_CHECKING:
+    from orchestrations.access import Principal, Rights
     from orchestrations.loader import Catalog
     from worker.ledger import Ledger
     from worker.ledger.retention import Ages
@@ -51,7 +51,23 @@ def times() -> Times:
 
 def principal() -> str:
     """Return who is at the keyboard, as the operating system knows them."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
+    return myself().name
+
+
+def myself() -> Principal:
+    """Return who is at the keyboard, with their groups."""
+    from orchestrations.access import myself as whoever_runs_this  # with it comes pydantic
+
+    return whoever_runs_this()
+
+
+def rights(verb: str) -> Rights:
+    """Return the rights of whoever is at the keyboard, if they may use a verb.
+
+    Raises:
+        UsageError: `access_denied`.
+        CatalogError: the rules cannot be read.
+    """
+    from orchestrations.access import load_access
+
+    return load_access(settings().catalog).require(myself(), verb)

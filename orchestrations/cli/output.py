@@ -35,17 +35,32 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def verb(function: _F) -> _F:
-    """Give a command `--json` (as `as_json`) and turn our errors into words and exit code."""
+    """Give a command `--json` (as `as_json`), and turn our errors into words and exit code.
+
+    It is also where somebody is asked whether they may use the verb at all.
+    """
 
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @functools.wraps(function)
     def wrapper(*args: Any, as_json: bool, **kwargs: Any) -> Any:
+        from orchestrations.cli import opened
+
         try:
+            opened.rights(_name_of(click.get_current_context()))
             return function(*args, as_json=as_json, **kwargs)
         except DeskfeedError as error:
             fail(error, as_json=as_json)
 
     return wrapper  # type: ignore[return-value]
+
+
+def _name_of(context: click.Context | None) -> str:
+    """Return the verb, such as `limits set`, without the name of the whole command."""
+    names: list[str] = []
+    while context is not None:
+        names.append(context.command.name or "")
+        context = context.parent
+    return " ".join(name for name in reversed(names) if name != "deskfeed")
 
 
 def fail(error: DeskfeedError, *, as_json: bool) -> None:

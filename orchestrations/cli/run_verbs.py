@@ -51,6 +51,7 @@ def run(
             orchestration,
             ledger=ledger,
             principal=opened.principal(),
+            groups=opened.myself().groups,
             key=key,
             options=runs.Options(sample=sample),
         )
