@@ -525,6 +525,7 @@ def test_a_name_that_is_not_known_was_not_sent(connect, monkeypatch):
     error = failing(lambda: connect("https://socktown.zendesk.com").create_or_update_many(ZOE))
 
     assert (type(error), error.code) == (NotSent, "destination_unavailable")
+    assert "is there a network, and DNS?" in error.message
 
 
 def test_a_look_up_that_outlasts_the_deadline_is_followed_by_no_request(connect, monkeypatch):

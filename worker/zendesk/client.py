@@ -324,6 +324,11 @@ def _converted(error: Exception, current: Exchange, *, posted: bool) -> Deskfeed
         # Before ConnectionError, of which it is a subclass: a certificate needs a person.
         if isinstance(error, requests.exceptions.SSLError):
             return DestinationError("the TLS certificate or handshake failed", code="tls_error")
+        if not current.named:
+            return NotSent(
+                "the name of the Zendesk account cannot be looked up: is there a network, and DNS? "
+                "Nothing was sent"
+            )
         return NotSent("Zendesk cannot be reached; nothing was sent")
     return unclear("Zendesk's answer did not arrive whole and in time", posted=posted)
 

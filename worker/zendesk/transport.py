@@ -40,13 +40,15 @@ class Exchange:
     Attributes:
         left: whether a byte of the request may have left this machine. Until then Zendesk surely
             did nothing; from then on nobody knows.
+        named: whether the host's name was found, where a connection had to be made.
     """
 
-    __slots__ = ("_ends_at", "left")
+    __slots__ = ("_ends_at", "left", "named")
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
         self.left = False
+        self.named = True
 
     def remaining(self) -> float:
         """Return the seconds until the deadline.
@@ -110,7 +112,9 @@ class _Deadline(HTTPConnection):
         """Connect to the first address that answers; each gets its share of the time left."""
         current = _current.get()
         host = self._dns_host.strip("[]")
+        current.named = False
         addresses = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
+        current.named = True
         failed: OSError = OSError("the name has no address")
         for index, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = socket.socket(family, kind, protocol)
