@@ -91,11 +91,10 @@ end
 -- turn here, where it costs no call of its own.
 local next_in = 0
 if users > 0 and flow ~= '' then
-  load_flows(flow, share)
-  local step = math.max(USERS_WINDOW * users / users_budget,
-    REQUESTS_WINDOW * requests / ours(requests_budget))
+  load_flows(flow, share, math.max(USERS_WINDOW * users / users_budget,
+    REQUESTS_WINDOW * requests / ours(requests_budget)))
   local free = free_at(users, requests, users_budget, requests_budget, nil, nil, '+inf')
   free = math.max(NOW, free)
-  next_in = math.max(0, next_turn_of(flow, free, step, longest_retry) - NOW - lead)
+  next_in = math.max(0, next_turn_of(flow, free, longest_retry) - NOW - lead)
 end
 return {'go', stamp, stamp - slot, is_probe and 1 or 0, next_in}

@@ -46,7 +46,7 @@ local requests_step = REQUESTS_WINDOW * requests / ours(requests_budget)
 local step = math.max(users_step, requests_step)
 local fair = users > 0 and flow ~= ''
 if fair then
-  load_flows(flow, share)
+  load_flows(flow, share, step)
   redeem(flow, max_wait)
 end
 
@@ -73,18 +73,17 @@ if slot - NOW > max_wait then
   end
   local why = slot == users_free and 'users' or 'requests'
   if fair then
-    return denied(next_turn_of(flow, slot, step, longest_retry), why)
+    return denied(next_turn_of(flow, slot, longest_retry), why)
   end
   return denied(next_turn(why, slot, why == 'users' and users_step or requests_step), why)
 end
 
 if fair then
-  local lowest = lowest_rival(flow)
-  if lowest and start_of(flows[flow]) > lowest and slot - NOW > PINCH then
+  if slot - NOW > PINCH and not is_next(flow) then
     note(flow, slot)
     return denied(slot - PINCH, 'share')
   end
-  serve(flow, step)
+  serve(flow, slot)
 end
 
 if users > 0 then
