@@ -95,6 +95,6 @@ if users > 0 and flow ~= '' then
     REQUESTS_WINDOW * requests / ours(requests_budget)))
   local free = free_at(users, requests, users_budget, requests_budget, nil, nil, '+inf')
   free = math.max(NOW, free)
-  next_in = math.max(0, next_turn_of(flow, free, longest_retry) - NOW - lead)
+  next_in = math.max(0, next_turn_of(flow, free, longest_retry, lead) - NOW - lead)
 end
 return {'go', stamp, stamp - slot, is_probe and 1 or 0, next_in}

@@ -167,13 +167,14 @@ local function planned(flow, slot, horizon)
     it.tag, it.served = it.tag + it.cost / it.share, slot
     v, slot = v + it.cost / shares, slot + it.cost
   end
-  return slot
+  return horizon
 end
 
--- When a caller of the run that is denied now may return. A turn is advice only; who comes, finds
--- room and is next books. A turn beyond the longest retry is not looked for: its caller asks again.
-local function next_turn_of(flow, slot, longest_retry)
-  local turn = planned(flow, slot, NOW + longest_retry + USERS_WINDOW)
-  note(flow, math.min(turn, NOW + longest_retry))
+-- When a caller of the run that is denied now may return, `lead` before his turn. A turn is advice
+-- only; who comes, finds room and is next books. A turn beyond the longest retry is not looked for: its
+-- caller asks again, too late for the slots until then.
+local function next_turn_of(flow, slot, longest_retry, lead)
+  local turn = planned(flow, slot, NOW + longest_retry + lead)
+  note(flow, turn)
   return turn
 end

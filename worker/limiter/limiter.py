@@ -167,7 +167,8 @@ class Limiter:
             raise ValueError(f"share must be more than 0, not {share:g}")
         costs = (budget.users_per_second, budget.requests_per_minute, permit, users, requests)
         limits = (_us(max_wait_s), _us(LONGEST_RETRY_S))
-        reply = self._run(self._reserve, account, *costs, *limits, flow, f"{share:.6g}")
+        runs = (flow, f"{share:.6g}", _us(LEAD * max_wait_s))
+        reply = self._run(self._reserve, account, *costs, *limits, *runs)
         if _text(reply[0]) == "used":
             raise UsageError(f"permit {permit}: it was used already; each sending needs its own")
         self._note_cold(account, reply[3])

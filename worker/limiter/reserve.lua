@@ -5,6 +5,7 @@
 --   ARGV[11] max_wait_us: a slot further away is not booked
 --   ARGV[12] longest_retry_us
 --   ARGV[13] flow: the run that asks, '' for none; ARGV[14] share: its weight among runs
+--   ARGV[15] lead_us: who was denied for a budget returns so long before his turn
 --
 -- Returns {'booked', wait_us, slot_us, cold}
 --      or {'denied', turn_in_us, why, cold}   why: paused, cold, probe, users, requests or share
@@ -14,7 +15,7 @@
 local users_budget, requests_budget = tonumber(ARGV[6]), tonumber(ARGV[7])
 local permit, users, requests = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 local max_wait, longest_retry = tonumber(ARGV[11]), tonumber(ARGV[12])
-local flow, share = ARGV[13], tonumber(ARGV[14])
+local flow, share, lead = ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15])
 local member = ARGV[9] .. ':' .. permit
 
 -- Callers that are denied at the same time are told different times to return, one step apart:
@@ -73,7 +74,7 @@ if slot - NOW > max_wait then
   end
   local why = slot == users_free and 'users' or 'requests'
   if fair then
-    return denied(next_turn_of(flow, slot, longest_retry), why)
+    return denied(next_turn_of(flow, slot, longest_retry, lead), why)
   end
   return denied(next_turn(why, slot, why == 'users' and users_step or requests_step), why)
 end
