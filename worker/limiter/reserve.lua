@@ -29,6 +29,36 @@ local function next_turn(why, slot, step)
   return turn
 end
 
+-- Polls beyond their part and POSTs take turns: of either that was denied for requests one is awaited
+-- until it comes, or does not. For a POST an extra poll leaves room; where a minute has one request
+-- only, whoever had the last one steps back.
+local kind, other = 'poll', 'post'
+if users > 0 then
+  kind, other = other, kind
+end
+
+local function turn_of_the_other(free)
+  local awaited = requests > 0 and tonumber(redis.call('HGET', TURN, other) or 0) or 0
+  if awaited < NOW then
+    return free
+  end
+  local budget = ours(requests_budget)
+  if budget == 1 then
+    return gate.last == kind and math.max(free, awaited + 1) or free
+  end
+  local polls = redis.call('ZCARD', REQUESTS) - redis.call('ZCARD', POSTS)
+  if users > 0 or polls < part_of_polls(budget) then
+    return free
+  end
+  return math.max(free, one_free_at(REQUESTS, budget - 1, nil, '+inf'))
+end
+
+local function await(slot)
+  local latest = math.min(slot, NOW + longest_retry) + USERS_WINDOW
+  redis.call('HSET', TURN, kind, int(math.max(latest, tonumber(redis.call('HGET', TURN, kind) or 0))))
+  redis.call('PEXPIRE', TURN, int((longest_retry + USERS_WINDOW) / 1000))
+end
+
 local cold = wake()
 trim()
 EXTRA = tonumber(ARGV[5])
@@ -63,7 +93,7 @@ end
 
 local free, users_free = free_at(users, requests, users_budget, requests_budget, nil, nil, '+inf')
 if requests > 0 and not probing() then
-  free = math.max(free, moment('unknown_until_us'))
+  free = math.max(turn_of_the_other(free), moment('unknown_until_us'))
 end
 local closed = closed_until()
 local slot = math.max(NOW, closed, free)
@@ -73,6 +103,9 @@ if slot - NOW > max_wait then
     return denied(next_turn('paused', slot, step), gate.kind)
   end
   local why = slot == users_free and 'users' or 'requests'
+  if why == 'requests' then
+    await(slot)
+  end
   if fair then
     return denied(next_turn_of(flow, slot, longest_retry, lead), why)
   end
@@ -94,6 +127,10 @@ if requests > 0 then
   redis.call('ZADD', REQUESTS, int(slot), permit)
   if users > 0 then
     redis.call('ZADD', POSTS, int(slot), permit)
+  end
+  redis.call('HDEL', TURN, kind)
+  if ours(requests_budget) == 1 then
+    set_gate('last', kind)
   end
 end
 redis.call('ZADD', BOOKED, int(slot), member)
