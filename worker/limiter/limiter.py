@@ -208,7 +208,8 @@ class Limiter:
         match _text(reply[0]):
             case "go":
                 next_in_s = min(reply[4] / 1e6, LONGEST_RETRY_S)
-                return Go(reply[1], reply[2] / 1e6, bool(reply[3]), next_in_s)
+                cap = None if reply[6] < 0 else reply[6]
+                return Go(reply[1], reply[2] / 1e6, bool(reply[3]), next_in_s, reply[5], cap)
             case "not_yet":
                 return NotYet(reply[1] / 1e6)
         self._note_cold(account, reply[2])

@@ -177,13 +177,15 @@ local function one_free_at(log, budget, own, upto)
   return entry[2] and tonumber(entry[2]) + REQUESTS_WINDOW + 1 + EXTRA or 0
 end
 
+-- Requests a minute that the headers of answers leave to us, -1 while they tell nothing.
+local function cap()
+  return NOW < moment('cap_until_us') and tonumber(gate.cap) or -1
+end
+
 -- Requests a minute as far as they are ours: what was declared, or less where the headers of
 -- answers told that others use the account too. Headers never allow more than was declared.
 local function ours(declared)
-  if NOW < moment('cap_until_us') then
-    return math.min(declared, tonumber(gate.cap))
-  end
-  return declared
+  return cap() < 0 and declared or math.min(declared, cap())
 end
 
 -- Polls go before POSTs up to three tenths of the requests: so much is never given to a POST. Beyond

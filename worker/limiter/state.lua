@@ -22,6 +22,5 @@ local kind = left > 0 and gate.kind or (probing() and 'probe' or 'open')
 if gate.server and (gate.server ~= server_id() or clock_was_set_back()) then
   kind = 'cold'  -- whoever asks for a permit next will notice
 end
-local cap = NOW < moment('cap_until_us') and tonumber(gate.cap) or -1
 
-return {weight(users), requests, #booked, weight(booked), left, left > 0 and gate.reason or '', kind, cap}
+return {weight(users), requests, #booked, weight(booked), left, left > 0 and gate.reason or '', kind, cap()}
