@@ -160,7 +160,7 @@ class Model:
         return slot
 
     def after_the_other(self, new, slot, now, budgets):
-        """Polls beyond their part leave room for a POST that waits; of one request all take turns."""
+        """Extra polls leave room for a POST that waits; of one request a minute all take turns."""
         users, requests, posts = budgets
         awaited = self.awaited.get("poll" if new.users else "post", 0)
         if awaited < now:

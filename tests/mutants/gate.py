@@ -556,7 +556,7 @@ SET_BACK = [
         "a clock that was set back goes unnoticed",
         LOG,
         "if gate.server == server and not set_back then",
-        "if gate.server == server and not set_back then",
+        "if gate.server == server then",
         GATE + "a_clock_set_back_by_hours_is_a_cold_start",
     ),
     mutant(

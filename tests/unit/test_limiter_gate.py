@@ -387,6 +387,17 @@ def test_a_newer_answer_may_give_back_what_an_older_one_took(bench):
     assert bench.limiter.state(ACCOUNT).requests_cap == 302
 
 
+def test_leave_tells_what_is_used_and_what_headers_leave(bench):
+    go = bench.send("a", users=0, budget=WIDE)
+    assert (go.used, go.requests_cap) == (1, None)
+    bench.observe("a", limit=400, remaining=9)
+    bench.us += 1
+    poll(bench, "b")
+    bench.us += 1
+    go = bench.confirm("b", WIDE)
+    assert (go.used, go.requests_cap) == (2, 10)
+
+
 @pytest.mark.parametrize(("reset_s", "ends"), [(20.0, 20_000_000), (None, MINUTE)])
 def test_what_headers_told_holds_until_the_minute_is_over(bench, reset_s, ends):
     bench.send("a", users=0, budget=WIDE)
@@ -501,11 +512,11 @@ def crowd(bench, budget, minutes=10):
     """Twelve pollers and six senders ask whenever they are told to; what both got, per minute."""
     asking = [(bench.us + n, n, 0 if n % 3 else 10) for n in range(18)]
     got, end = {0: 0, 10: 0}, bench.us + minutes * MINUTE
-    for number in itertools.count(18):
+    numbers = itertools.count(18)
+    while asking[0][0] <= end:
         at, _, users = heapq.heappop(asking)
-        if at > end:
-            return {users: n / minutes for users, n in got.items()}
         bench.us = max(bench.us, at)
+        number = next(numbers)
         permit = f"p{number}"
         answer = bench.reserve(permit, users=users, budget=budget, flow="df-1" if users else "")
         if isinstance(answer, Denied):
@@ -515,6 +526,7 @@ def crowd(bench, budget, minutes=10):
         if isinstance(bench.confirm(permit, budget), Go):
             got[users] += 1
         heapq.heappush(asking, (bench.us, number, users))
+    return {users: n / minutes for users, n in got.items()}
 
 
 @pytest.mark.parametrize("requests", [1, 2, 3, 10])
