@@ -43,6 +43,9 @@ GUARD_S = 0.012
 """What may pass between the stamp and the request leaving: thread wake-ups were at worst 10 to
 16 ms late when measured. The windows are longer by it, which costs about 1.2 % of the budget."""
 
+CEILING = 1.0 / (1.0 + GUARD_S)
+"""The part of `Budget.users_per_second` that can be used for long: W / (W + guard) with W = 1 s."""
+
 SLACK_S = 0.003
 """Slots are booked so much further apart than they must be: most wake-ups are less late than this,
 and then nobody behind has to move (which costs each of them a call)."""
