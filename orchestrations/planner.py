@@ -44,7 +44,7 @@ PERMIT_PATIENCE_S = 60.0
 """How long pre-flight waits for a permit before planning is postponed."""
 
 POSTPONED_S = 15.0
-"""How long planning waits when Redis or Zendesk asks for patience and does not say for how long."""
+"""How long planning waits when Redis or the ledger does not answer."""
 
 
 def main() -> int:
@@ -74,9 +74,7 @@ def _plan_or_say_why(mine: Parts, run: Run) -> None:
     except Superseded:
         raise
     except Throttled as error:
-        seconds = error.retry_after_seconds or POSTPONED_S
-        _pause(mine, run, seconds, error)
-        _postpone(mine, run, seconds, error)
+        _postpone(mine, run, mine.delivery.permits.throttled(run.target.account, error), error)
     except (LimiterUnavailable, LedgerError) as error:
         _postpone(mine, run, POSTPONED_S * settings().time_scale, error)
     except DeskfeedError as error:
@@ -87,11 +85,6 @@ def _plan_or_say_why(mine: Parts, run: Run) -> None:
 def _postpone(mine: Parts, run: Run, seconds: float, error: DeskfeedError) -> None:
     log.warning("planning_postponed", seconds=seconds, code=error.code, reason=error.message)
     mine.ledger.runs.postpone_plan(run, seconds)
-
-
-def _pause(mine: Parts, run: Run, seconds: float, error: Throttled) -> None:
-    if error.scope == "account":
-        mine.delivery.permits.pause(run.target.account, seconds, error.code)
 
 
 def _plan(mine: Parts, run: Run) -> None:

@@ -168,8 +168,10 @@ def _plain_pace() -> Callable[[], Callable[[RateHeaders], None]]:
 
 
 def _patience(error: DeskfeedError) -> float:
-    asked = error.retry_after_seconds if isinstance(error, Throttled) else None
-    return 10.0 if asked is None else asked
+    from orchestrations.planner import POSTPONED_S
+    from worker.delivery import patience
+
+    return patience(error) if isinstance(error, Throttled) else POSTPONED_S
 
 
 @contextmanager

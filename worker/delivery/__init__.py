@@ -6,12 +6,12 @@ Having to wait is a value (`Wait`), not a failure; what to enqueue next is a val
 from __future__ import annotations
 
 from worker.delivery.context import Client, Context
-from worker.delivery.permits import Permits, Ticket
+from worker.delivery.permits import Permits, Ticket, patience
 from worker.delivery.poll import Poller
 from worker.delivery.submit import Submitter
 from worker.hints import Hint, Step
 
-__all__ = ["Client", "Context", "Delivery", "Permits", "Ticket"]
+__all__ = ["Client", "Context", "Delivery", "Permits", "Ticket", "patience"]
 
 
 class Delivery:
