@@ -256,7 +256,7 @@ def test_polls_stand_outside_the_order_of_runs(bench):
     for number in range(3):
         poll = bench.reserve(f"poll-{number}", users=0, budget=few, max_wait_s=60)
         assert isinstance(poll, Booked)
-    assert b"f:" not in bench.client.hkeys(f"deskfeed:{{{ACCOUNT}}}:flows")
+    assert b"r:" not in bench.client.hkeys(f"deskfeed:{{{ACCOUNT}}}:flows")
 
 
 def test_a_run_behind_its_share_is_let_in_before_another(bench):
@@ -281,7 +281,14 @@ def test_runs_long_gone_are_forgotten(bench):
     bench.us += 120 * SECOND
     for number in range(3):
         bench.reserve(f"b{number}", budget=BUDGET, flow="df-2", max_wait_s=5)
-    assert set(bench.client.hkeys(f"deskfeed:{{{ACCOUNT}}}:flows")) == {b"V", b"f:df-2"}
+    assert set(bench.client.hkeys(f"deskfeed:{{{ACCOUNT}}}:flows")) == {b"V", b"r:df-2"}
+
+
+def test_what_an_earlier_version_left_of_runs_is_no_obstacle(bench):
+    flows = f"deskfeed:{{{ACCOUNT}}}:flows"
+    bench.client.hset(flows, mapping={"V": 5, "f:df-1": "7 1 9", "f:df-2": "7 1"})
+    assert isinstance(bench.reserve("a", budget=BUDGET, flow="df-1"), Booked)
+    assert bench.confirm("a", flow="df-1").next_in_s > 0
 
 
 def test_who_is_late_by_no_more_than_the_slack_moves_nobody(real):

@@ -10,7 +10,7 @@
 --
 -- A run that comes new, or back, begins at V: it can neither claim the past nor is it punished for it.
 --
---   FLOWS "V" -> number;  "f:<run>" -> "<tag> <share> <cost> <served> <turn> <turn> ..."
+--   FLOWS "V" -> number;  "r:<run>" -> "<tag> <share> <cost> <served> <turn> <turn> ..."
 --   cost: of its last caller's chunk, in microseconds of the account; served: its last booked slot
 --   turns: slots that callers of the run were told to come back for, in order
 
@@ -27,7 +27,7 @@ local function save(flow)
   for _, turn in ipairs(it.turns) do
     words[#words + 1] = int(turn)
   end
-  redis.call('HSET', FLOWS, 'V', int(V), 'f:' .. flow, table.concat(words, ' '))
+  redis.call('HSET', FLOWS, 'V', int(V), 'r:' .. flow, table.concat(words, ' '))
   redis.call('PEXPIRE', FLOWS, KEEP_MS)
 end
 
@@ -67,7 +67,7 @@ local function load_flows(flow, share, cost)
   for i = 1, #all, 2 do
     if all[i] == 'V' then
       V = tonumber(all[i + 1])
-    else
+    elseif string.sub(all[i], 1, 2) == 'r:' then  -- "f:" was another layout, of an earlier version
       local it = parsed(string.sub(all[i], 3), all[i + 1])
       local where = is_there(it) and flows or gone
       where[it.name] = it
@@ -79,7 +79,7 @@ local function load_flows(flow, share, cost)
       it.tag = math.max(it.tag, V)
       flows[name] = it
     elseif it.tag <= V then
-      redis.call('HDEL', FLOWS, 'f:' .. name)
+      redis.call('HDEL', FLOWS, 'r:' .. name)
     end
   end
   flows[flow] = flows[flow] or {name = flow, tag = V, served = 0, turns = {}}
