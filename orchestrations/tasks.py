@@ -103,13 +103,15 @@ def _planned(run_id: str) -> bool:
 
 @app.task(name="orchestrations.finish")
 def finish(*args: Any, **kwargs: Any) -> str:
-    """Tell of a run that has ended."""
+    """Tell of a run that has ended, once, however often the message comes."""
     message = read("orchestrations.finish", args, kwargs, chunk=False)
     if isinstance(message, Unreadable):
         return message.why
     view = parts().ledger.views.run(message.run_id)
     if view is None:
         return "unknown run"
+    if not parts().ledger.reports.take(message.run_id):
+        return "nothing to tell"
     rows: Any = view.rows
     log.info(
         "run_finished",

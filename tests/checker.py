@@ -307,6 +307,8 @@ def _told(h: History) -> Iterator[str]:
         yield "G5: the chunks that have ended are not those whose events say so"
     if [e["kind"] for e in h.events].count("run_ended") != (h.run["state"] in ENDED_RUN):
         yield "G5: the run did not end exactly once"
+    if [e["kind"] for e in h.events].count("run_reported") > 1:
+        yield "G5: it was told more than once that the run has ended"
 
 
 def _rising(h: History) -> Iterator[str]:

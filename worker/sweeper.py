@@ -13,7 +13,7 @@ import structlog
 
 from worker.delivery import Delivery
 from worker.errors import DeskfeedError
-from worker.hints import Deliver, Hint, Plan, Poll
+from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger
 from worker.ledger.states import RunState
 from worker.liveness import Rounds
@@ -54,6 +54,7 @@ class Sweeper:
             *(Deliver(run_id, seq) for run_id, seq in found.deliver),
             *(Poll(run_id, seq) for run_id, seq in found.poll),
             *(Plan(run_id) for run_id in found.plan),
+            *(Finish(run_id) for run_id in found.finish),
         ]
         for run_id, state in self._ledger.recovery.active_runs():
             hints.extend(self._go_on(run_id, state))

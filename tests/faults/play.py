@@ -39,6 +39,7 @@ def play(scene: Scene, fault: Fault) -> Told:
     scene.begin(fault.rows, fault.users_per_second)
     fault.inject(scene)
     scene.until_ended(fault.patience)
+    scene.until_told()
     code = scene.dismiss_victim()
     scene.wake()
     scene.watch.end()

@@ -204,6 +204,13 @@ class Scene:
     def until_ended(self, patience: float) -> None:
         until(lambda: self.state() in ENDED_RUN, f"the run's end; {self.logs()}", patience)
 
+    def until_told(self) -> None:
+        """Wait until somebody has told of the run's end; a message that was lost is sent again."""
+        until(self._is_told, f"a report of the run's end; {self.logs()}")
+
+    def _is_told(self) -> bool:
+        return bool(self.ledger.views.events(self.run_id, "run_reported"))
+
     def dismiss_victim(self) -> int | None:
         """End the victim as a deploy does, if it lives; returns its exit code."""
         if self.victim is None:

@@ -26,6 +26,7 @@ APPS = "tests/unit/test_app.py::test_"
 CHUNK = "tests/unit/test_ledger_chunks.py::test_"
 RUN = "tests/unit/test_ledger_runs.py::test_"
 SENDS = "tests/unit/test_delivery.py::test_"
+TOLD = "tests/unit/test_ledger_reports.py::test_"
 LOCKED = "tests/unit/test_ledger_faults.py::test_"
 
 FENCES = [
@@ -302,4 +303,35 @@ LOCKS = [
     ),
 ]
 
-MUTANTS = [*FENCES, *ORDER, *COUNTS, *ANSWERS, *TURNS, *LOCKS]
+REPORTS = [
+    mutant(
+        "a run is told of as often as its message comes",
+        "orchestrations/tasks.py",
+        "if not parts().ledger.reports.take(message.run_id):",
+        "if False:",
+        TOLD + "a_run_whose_message_comes_twice_is_told_of_once",
+    ),
+    mutant(
+        "a report can be taken twice",
+        "worker/ledger/reports.py",
+        "runs.c.reported_at.is_(None),\n                )\n",
+        "\n                )\n",
+        TOLD + "of_many_who_want_to_tell_one_does",
+    ),
+    mutant(
+        "a run that goes on is told of",
+        "worker/ledger/reports.py",
+        "                    runs.c.state.in_(RUN_ENDED),\n",
+        "",
+        TOLD + "a_run_that_goes_on_is_not_told_of",
+    ),
+    mutant(
+        "nobody tells of a run whose message was lost",
+        RUNS,
+        "wake_at=now + self._times.overdue,  # by then",
+        "wake_at=None,  # by then",
+        TOLD + "what_nobody_told_in_time_is_sent_again_until_somebody_does",
+    ),
+]
+
+MUTANTS = [*FENCES, *ORDER, *COUNTS, *ANSWERS, *TURNS, *LOCKS, *REPORTS]

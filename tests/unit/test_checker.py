@@ -181,6 +181,10 @@ BROKEN = {
         lambda h: replace(h, events=[*h.events, event(h, "run_ended", seq=None)]),
         "G5: the run did not end exactly once",
     ),
+    "the end is told of twice": (
+        lambda h: replace(h, events=[*h.events, *2 * [event(h, "run_reported", seq=None)]]),
+        "G5: it was told more than once",
+    ),
     "an ended chunk has no event of it": (
         lambda h: replace(h, events=[e for e in h.events if e["kind"] != "chunk_split"]),
         "G5: the chunks that have ended are not those",

@@ -17,6 +17,7 @@ from worker.errors import Conflict, Superseded
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.outcomes import Outcomes
+from worker.ledger.reports import send_again
 from worker.ledger.schema import chunks, locks, runs, workers
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import OutcomeKind
@@ -39,11 +40,12 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What to enqueue again: (run_id, seq) of chunks and polls, run ids of plans."""
+    """What to enqueue again: (run_id, seq) of chunks and polls, run ids of plans and reports."""
 
     deliver: tuple[tuple[str, int], ...]
     poll: tuple[tuple[str, int], ...]
     plan: tuple[str, ...]
+    finish: tuple[str, ...]
 
 
 class Recovery:
@@ -170,7 +172,8 @@ class Recovery:
             deliver = self._lost_deliveries(connection, now)
             poll = self._lost_polls(connection, now)
             plan = self._lost_plans(connection, now)
-        return Found(tuple(deliver), tuple(poll), tuple(plan))
+            finish = send_again(connection, now, self._times.overdue)
+        return Found(tuple(deliver), tuple(poll), tuple(plan), tuple(finish))
 
     def _lost_deliveries(self, connection: Connection, now: float) -> list[tuple[str, int]]:
         states = (ChunkState.QUEUED, ChunkState.WAITING, ChunkState.AMBIGUOUS)

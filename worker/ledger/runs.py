@@ -307,7 +307,13 @@ class Runs:
             connection.execute(
                 update(runs)
                 .where(runs.c.run_id == run_id)
-                .values(state=final, active=None, ended_at=now, wake_at=None, **values)
+                .values(
+                    state=final,
+                    active=None,
+                    ended_at=now,
+                    wake_at=now + self._times.overdue,  # by then somebody has told of it
+                    **values,
+                )
             )
             record(connection, self._db, "run_ended", run_id, state=final)
             return final
