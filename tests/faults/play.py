@@ -9,8 +9,6 @@ from checker import History, check, read
 from faults.matrix import Fault, standstill
 from faults.scene import Scene, recovery
 
-from worker.delivery.context import UNREACHABLE_PAUSE_S
-
 SLACK_S = 2.0
 """What recovery may take beside a lease and a sweep."""
 
@@ -66,7 +64,7 @@ def late(told: Told, fault: Fault, scene: Scene, bound: float | None = None) -> 
     """
     bound = bound or scene.times.lease + scene.times.sweep + SLACK_S
     if fault.freezes:  # until it goes on nobody may write, and its late POST pauses the account
-        bound += standstill(scene.times) + UNREACHABLE_PAUSE_S
+        bound += standstill(scene.times) + scene.times.unreachable
     if not fault.recovers or told.recovery_s is None or told.recovery_s <= bound:
         return None
     return f"recovery took {told.recovery_s:.1f} s, more than {bound:.1f} s"

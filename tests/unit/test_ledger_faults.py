@@ -8,12 +8,15 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import create_engine, event, func, select, text
+from world import TARGET
 
 from worker.errors import Conflict, LedgerError, Superseded
 from worker.ledger import database, engines, open_ledger
 from worker.ledger.database import persist
+from worker.ledger.runs import lock_run
 from worker.ledger.schema import chunks, locks
 from worker.ledger.states import ChunkState
+from worker.profile import Outcome, OutcomeKind
 
 
 @pytest.fixture
@@ -221,6 +224,37 @@ def test_a_worker_frozen_in_a_transaction_does_not_hold_up_the_others(ledger, le
     frozen.close()
     with ledger.database.read() as connection:
         assert connection.scalar(select(chunks.c.owner)) == "alive"
+
+
+@pytest.mark.postgres
+def test_a_poller_does_not_wait_for_who_stands_still_with_another_job(ledger, sending, clock):
+    sending(1, 1)
+    ledger.chunks.admit("df-1", 8)
+    for seq in (1, 2):
+        claim = ledger.chunks.claim("df-1", seq, "w")
+        ledger.chunks.submitting(claim)
+        ledger.chunks.accepted(claim, f"V3-{seq}", 10.0, 0.0)
+    clock.advance(100.0)
+
+    with ledger.database.write() as frozen:
+        frozen.execute(chunks.update().where(chunks.c.seq == 1).values(looks=7))
+        assert [due.seq for due in ledger.polling.take_due(TARGET.account)] == [2]
+    assert [due.seq for due in ledger.polling.take_due(TARGET.account)] == [1]
+
+
+@pytest.mark.postgres
+def test_a_chunk_ends_while_somebody_holds_its_run(ledger, sending):
+    sending(1)
+    ledger.chunks.admit("df-1", 8)
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.submitting(claim)
+    ledger.chunks.accepted(claim, "V3-1", 10.0, 0.0)
+
+    with ledger.database.write() as connection:
+        lock_run(connection, "df-1")
+        failed = Outcome(1, OutcomeKind.FAILED, "rejected_by_zendesk")
+        ledger.outcomes.finish("df-1", 1, claim.fence, [failed])
+    assert ledger.views.run("df-1").rows.failed == 1
 
 
 @pytest.mark.postgres

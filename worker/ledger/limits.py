@@ -41,7 +41,9 @@ def standing(
         declared: what the catalog says, for an account to which nothing was sent yet.
     """
     query = select(accounts).where(accounts.c.account == account)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    # FOR NO KEY UPDATE on PostgreSQL, as an account's name never changes: see `lock_run`.
+    held = query.with_for_update(key_share=True) if lock else query
+    row = connection.execute(held).one_or_none()
     overrides = active_overrides(connection, account, now)
     if row is None:
         return None if declared is None else Standing(declared, overrides)

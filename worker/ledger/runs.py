@@ -297,6 +297,8 @@ class Runs:
         The sums must agree, else the state is `inconsistent`: never success without proof.
         """
         with self._db.write() as connection:
+            # A whole FOR UPDATE: `active`, which is unique, is a key to PostgreSQL, and it changes.
+            # A weaker lock would have to be raised below, and two who raise theirs may deadlock.
             row = connection.execute(
                 select(runs).where(runs.c.run_id == run_id).with_for_update()
             ).one_or_none()
@@ -403,8 +405,14 @@ def _dump_target(target: Target) -> str:
 
 
 def lock_run(connection: Connection, run_id: str) -> None:
-    """Keep other transactions from adding or admitting chunks of a run until this one ends."""
-    connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update())
+    """Keep other transactions from adding or admitting chunks of a run until this one ends.
+
+    On PostgreSQL FOR NO KEY UPDATE (`key_share`): whoever inserts an outcome or a payload holds the
+    run's key (a foreign key's FOR KEY SHARE), which FOR UPDATE would keep waiting although nobody
+    changes a key here. SQLite has one writer anyway.
+    """
+    row = select(runs.c.run_id).where(runs.c.run_id == run_id)
+    connection.execute(row.with_for_update(key_share=True))
 
 
 def load_target(text: str) -> Target:
