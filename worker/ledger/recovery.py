@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from worker.errors import Conflict, Superseded
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.host import check_host
 from worker.ledger.outcomes import Outcomes
 from worker.ledger.reports import send_again
 from worker.ledger.schema import chunks, locks, runs, workers
@@ -255,8 +256,14 @@ class Recovery:
     # --- who lives --------------------------------------------------------------------------
 
     def heartbeat(self, worker: str, host: str) -> None:
-        """Say that a worker process lives."""
+        """Say that a worker process lives.
+
+        Raises:
+            UsageError: the ledger is SQLite and was taken to another host; nothing was written.
+        """
         with self._db.write() as connection:
+            if self._db.is_sqlite:
+                check_host(connection)
             now = self._db.now(connection)
             changed = connection.execute(
                 update(workers).where(workers.c.worker == worker).values(seen_at=now)
