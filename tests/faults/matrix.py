@@ -88,6 +88,7 @@ def pool_child(scene: Scene, *, name: str) -> None:
     Celery takes `--pool prefork` for its own default, which ours (threads) overrides.
     """
     scene.rest()
+    scene.leaves = True
     scene.start_victim(f"{name}=kill@1", "--pool", "processes", "--concurrency", "3")
     scene.start_run()
     scene.until_reached(name)
@@ -96,6 +97,7 @@ def pool_child(scene: Scene, *, name: str) -> None:
 def poison(scene: Scene) -> None:
     """Each child that claims a chunk dies, again and again."""
     scene.rest()
+    scene.leaves = True
     scene.start_victim(
         "chunk.claimed=kill@1", "--pool", "processes", "--concurrency", "2", once=False
     )

@@ -79,5 +79,6 @@ def _outcomes(history: History, fault: Fault) -> list[str]:
 
 
 def _departure(scene: Scene, code: int | None) -> list[str]:
-    """A worker that is asked to end, and to which nothing else happened, ends by itself."""
-    return [f"the victim ended with {code}"] if scene.asked and code != 0 else []
+    """A worker that is asked to end does so by itself, also one that has lost pool children."""
+    must = scene.asked or scene.leaves
+    return [f"the victim ended with {code}"] if must and code != 0 else []

@@ -68,6 +68,7 @@ class Scene:
         injected: how often it befell.
         rows: of the run.
         asked: whether the victim was asked to end.
+        leaves: whether it has to end with 0 when it is asked to in the end.
     """
 
     stage: Stage
@@ -80,6 +81,7 @@ class Scene:
     watch: Watch | None = None
     victim: subprocess.Popen | None = None
     asked: bool = False
+    leaves: bool = False
     points: Path = Path()
     _played: int = 0
     _resting: bool = False
@@ -107,7 +109,7 @@ class Scene:
             rows=f"id,name,mail\n{people}", limits=LIMITS.format(users_per_second)
         )
         self.rows, self.injected, self.fault_at, self.victim = rows, 0, 0.0, None
-        self.asked = False
+        self.asked = self.leaves = False
         self._played += 1
         self.points = self.stage.folder / f"points{self._played}"
         self.points.mkdir()
