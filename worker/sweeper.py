@@ -143,6 +143,13 @@ class Background:
         while True:
             try:
                 act()
+            except DeskfeedError as error:  # as when the ledger is locked or away
+                log.error(
+                    "background_failed",
+                    thread=name,
+                    reason=error.message,
+                    resolution=error.resolution,
+                )
             except Exception:  # this thread must outlive whatever befalls one round
                 log.exception("background_failed", thread=name)
             self._rounds.note(name, seconds)

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import pytest
 from kombu.message import Message
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from orchestrations import tasks as orchestration_tasks
 from worker import app as app_module
 from worker import tasks as worker_tasks
 from worker.app import make_app
 from worker.broker import CarefulRequest
+from worker.errors import LedgerError
 from worker.hints import Deliver, Done, Finish, Plan, Poll
 from worker.settings import Settings
 from worker.times import Times
@@ -109,6 +111,24 @@ def test_a_message_is_acknowledged_when_its_work_is_in_the_ledger(monkeypatch):
 
     request.execute()
     assert happened == ["submitted df-1 7", "acknowledged"]
+
+
+def test_a_task_that_an_error_of_ours_ends_says_so_in_a_sentence(monkeypatch, caplog):
+    def submit(run_id, seq):
+        raise LedgerError("The ledger cannot be used: locked", code="ledger_locked")
+
+    monkeypatch.setattr(
+        worker_tasks, "parts", lambda: SimpleNamespace(delivery=SimpleNamespace(submit=submit))
+    )
+    request = request_of("worker.deliver_chunk", {"v": 1, "run_id": "df-1", "seq": 7}, [])
+
+    with capture_logs() as lines, caplog.at_level("INFO"):
+        request.execute()
+    [line] = lines
+    assert (line["event"], line["code"]) == ("task_failed", "ledger_locked")
+    assert line["reason"] == "The ledger cannot be used: locked"
+    assert line["resolution"]
+    assert [record.exc_info for record in caplog.records if record.exc_info] == []
 
 
 def request_of(name, kwargs, happened):

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import create_engine, event, func, select, text
+from structlog.testing import capture_logs
 from world import TARGET
 
 from worker.errors import Conflict, LedgerError, Superseded
@@ -17,6 +18,7 @@ from worker.ledger.runs import lock_run
 from worker.ledger.schema import chunks, locks
 from worker.ledger.states import ChunkState
 from worker.profile import Outcome, OutcomeKind
+from worker.sweeper import Background
 
 
 @pytest.fixture
@@ -100,11 +102,52 @@ def test_sqlite_itself_waits_for_other_writers(sqlite_ledger):
 def test_a_ledger_that_stays_locked_says_so(impatient, sqlite_url, sqlite_ledger, holder):
     engine = engines.make_engine(sqlite_url)
     with (
-        pytest.raises(LedgerError, match="another process holds the ledger locked"),
+        pytest.raises(LedgerError, match="another process holds the ledger locked") as caught,
         database.Database(engine).write(),
     ):
         pytest.fail("the lock was not held")
     engine.dispose()
+    assert caught.value.code == "ledger_locked"
+    assert "kill -CONT" in caught.value.resolution
+
+
+def test_a_worker_goes_on_once_the_ledger_is_not_locked_any_more(
+    impatient, sqlite_url, sqlite_ledger, holder, times
+):
+    holder.execute("COMMIT")
+    waiting = open_ledger(sqlite_url, times)
+    holder.execute("BEGIN IMMEDIATE")
+    failed, beaten = threading.Event(), threading.Event()
+
+    class Rounds:
+        def note(self, name, seconds):
+            if name == "heartbeat" and seconds:  # a round is over
+                (beaten if waiting.recovery.living_workers() else failed).set()
+
+    class Nothing:
+        def sweep(self):
+            return ()
+
+        def let_go(self):
+            pass
+
+    words = (Nothing(), waiting, times.scaled(0.001), "w", "host", lambda _hints: None, Rounds())
+    background = Background(*words)
+    with capture_logs() as lines:
+        background.start()
+        assert failed.wait(30)
+        holder.execute("COMMIT")
+        assert beaten.wait(30)
+    background.stop()
+    waiting.close()
+
+    told = [line for line in lines if line["event"] == "background_failed"]
+    assert told
+    assert "exc_info" not in told[0]
+    assert told[0]["reason"] == (
+        "The ledger cannot be used: another process holds the ledger locked"
+    )
+    assert "kill -CONT" in told[0]["resolution"]
 
 
 def test_readers_do_not_wait_for_a_writer(impatient, sqlite_url, sqlite_ledger, holder):
