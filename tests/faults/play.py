@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from checker import History, check, read
+from checker import check
 from faults.matrix import Fault, standstill
 from faults.scene import Scene, recovery
+from history import History, read
 
 SLACK_S = 2.0
 """What recovery may take beside a lease and a sweep."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import redis
 from celery import Celery
-from checker import ENDED_CHUNK, ENDED_RUN, Sample
+from checker import ENDED_CHUNK, ENDED_RUN
+from history import Sample
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
 from stage import ROOT, Stage, make_stage, until

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from checker import Sample
 from faults.matrix import DEFAULT_TIMES, FAST, FAULTS, SIGNALS
 from faults.scene import recovery
 from faults.table import DOCS
+from history import Sample
 
 from worker.failpoints import NAMES
 
