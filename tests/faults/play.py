@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from checker import check
-from faults.matrix import Fault, standstill
+from faults.injections import standstill
+from faults.matrix import Fault
 from faults.scene import Scene, recovery
 from history import History, read
 

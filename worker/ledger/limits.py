@@ -22,6 +22,21 @@ LONGEST_OVERRIDE_S = 7 * 24 * 3600.0
 """What is to hold for longer belongs into the destination's file."""
 
 
+def declare(connection: Connection, account: str, limits: Limits) -> None:
+    """Write down, within a transaction, what the catalog says of an account at a start."""
+    values = {
+        "users_per_second": limits.users_per_second,
+        "requests_per_minute": limits.requests_per_minute,
+        "jobs_in_flight": limits.jobs_in_flight,
+        "reserve_percent": limits.reserve_percent,
+    }
+    changed = connection.execute(
+        update(accounts).where(accounts.c.account == account).values(**values)
+    ).rowcount
+    if changed == 0:
+        connection.execute(insert(accounts).values(account=account, **values))
+
+
 def standing(
     connection: Connection,
     account: str,
