@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.errors import EXPLANATIONS
+from worker.explanations import EXPLANATIONS
 from worker.ledger.records import Event, Run, RunView
 from worker.ledger.states import RUN_ENDED, ChunkState, RunState
 

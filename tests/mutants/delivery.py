@@ -74,7 +74,7 @@ LEAVE = [
     mutant(
         "a silent Redis is taken for leave to book",
         SUBMIT,
-        '            return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")',
+        '            return self._give_back(claim, self._in.times.unreachable, "limiter")',
         "            booked = Booked(claim.run_id, 0.0, 0)",
         SENDS + "without_redis_nothing_is_sent",
     ),

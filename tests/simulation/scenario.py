@@ -98,6 +98,7 @@ class World:
         self.memory_lost = self.loop.now  # when Redis last forgot what was sent
         self.plans: dict[str, Rows] = {}
         self.digests: dict[str, bytes] = {}
+        self.told: list[str] = []  # runs of whose end a worker has told
         self.retried = False
         self.poison: tuple[str, int] | None = None
         self.window = self.dice.rng.choice((1, 2, 8))
@@ -324,8 +325,9 @@ class World:
         return self._all_ended()
 
     def _all_ended(self) -> bool:
-        states = [r["state"] for r in rows(self.connection, "SELECT state FROM runs")]
-        return len(states) == len(self.plans) and all(state in RUN_ENDED for state in states)
+        found = rows(self.connection, "SELECT state, reported_at FROM runs")
+        over = all(run["state"] in RUN_ENDED and run["reported_at"] for run in found)
+        return len(found) == len(self.plans) and over
 
 
 def play(seed: int, write: Callable[[str], None] | None = None) -> Say:

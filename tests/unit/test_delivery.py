@@ -43,6 +43,23 @@ def test_a_chunk_travels_from_claim_to_outcome(ready, delivery, ledger, zendesk,
     assert (view.rows.created, view.posts, view.run.polls) == (3, 1, 1)
 
 
+def test_the_intent_is_in_the_ledger_when_the_post_leaves(
+    ready, delivery, ledger, zendesk, monkeypatch
+):
+    ready(3)
+    seen = []
+    post = zendesk.create_or_update_many
+
+    def posting(profiles):
+        view = ledger.views.run("df-1")
+        seen.append((view.chunks, view.posts))
+        return post(profiles)
+
+    monkeypatch.setattr(zendesk, "create_or_update_many", posting)
+    delivery.submit("df-1", 1)
+    assert seen == [({ChunkState.SUBMITTING: 1}, 1)]
+
+
 def test_the_same_message_fifty_times_sends_once(ready, delivery, zendesk):
     ready(3)
 

@@ -26,6 +26,11 @@ def submitted(ledger, seq=1, run_id="df-1", likely=10.0):
     return claim, ledger.chunks.accepted(claim, f"V3-{seq}", likely, 0.0)
 
 
+def looked_at(ledger, clock):
+    clock.advance(100.0)
+    return ledger.polling.take_due(TARGET.account)
+
+
 def state_of(ledger, seq=1, run_id="df-1"):
     with ledger.database.read() as connection:
         return ChunkState(
@@ -126,6 +131,47 @@ def test_a_worker_whose_lease_expired_cannot_submit(ledger, sending, clock, time
     assert ledger.chunks.claim("df-1", 1, "other").fence == old.fence + 2
 
 
+def test_a_worker_overtaken_by_another_one_cannot_submit(ledger, sending, clock, times):
+    sending(1)
+    old = claim_of(ledger)
+    clock.advance(times.lease)
+    ledger.recovery.release_expired()
+    later = ledger.chunks.claim("df-1", 1, "later")
+
+    with pytest.raises(Superseded):
+        ledger.chunks.submitting(old)
+    assert ledger.chunks.submitting(later)
+
+
+def test_a_sweeper_that_was_slow_takes_nothing_from_the_next_worker(
+    ledger, sending, clock, times, monkeypatch
+):
+    sending(1)
+    claim_of(ledger)
+    clock.advance(times.lease)
+    seen = ledger.recovery._overdue(ChunkState.CLAIMED)
+    ledger.recovery.release_expired()  # another sweeper, which was quicker
+    later = ledger.chunks.claim("df-1", 1, "later")
+
+    monkeypatch.setattr(
+        ledger.recovery, "_overdue", lambda *states: [row for row in seen if row.state in states]
+    )
+    ledger.recovery.release_expired()
+    assert ledger.chunks.submitting(later)
+
+
+def test_a_result_that_comes_too_late_leaves_the_rows_to_be_sent(ledger, sending, clock):
+    sending(1)
+    claim, _ = submitted(ledger)
+    [due] = looked_at(ledger, clock)
+    ledger.polling.lost(due, 0.0, "job_vanished", message=True)
+
+    with pytest.raises(Superseded):
+        ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.CREATED)])
+    again = ledger.chunks.claim("df-1", 1, "w")
+    assert [profile.row for profile in again.profiles] == [1]
+
+
 def test_a_submission_whose_worker_died_settles_and_goes_again(ledger, sending, clock, times):
     sending(1)
     claim = claim_of(ledger)
@@ -217,8 +263,9 @@ def test_a_second_result_of_the_same_job_is_dropped(ledger, sending):
     claim, _ = submitted(ledger)
     ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.CREATED)])
 
-    with pytest.raises(Superseded):
-        ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.FAILED, "x")])
+    for second in (Outcome(1, OutcomeKind.CREATED), Outcome(1, OutcomeKind.FAILED, "x")):
+        with pytest.raises(Superseded):
+            ledger.outcomes.finish("df-1", 1, claim.fence, [second])
     assert ledger.views.run("df-1").rows.created == 1
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrations.mapping import BUILT_IN, MAX_ROW_BYTES, Mapper
-from worker.errors import EXPLANATIONS, RunError
+from worker.errors import RunError
+from worker.explanations import EXPLANATIONS
 from worker.profile import OutcomeKind, Profile, RejectedRow
 
 DEFAULTS = {"verified": True, "skip_verify_email": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrations import report
-from worker.errors import EXPLANATIONS
+from worker.explanations import EXPLANATIONS
 from worker.ledger.records import Event
 from worker.ledger.states import RUN_ENDED, ChunkState
 from worker.profile import Outcome, OutcomeKind

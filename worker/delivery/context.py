@@ -26,9 +26,6 @@ log = structlog.get_logger(__name__)
 CANCEL_ROUNDS = 10
 """Batches of chunks cancelled at a time; the next sweep goes on with the rest."""
 
-UNREACHABLE_PAUSE_S = 5.0
-"""How long an account rests after Zendesk or Redis could not be reached."""
-
 JOB_SLOT_RETRY_S = 1.0
 """How long to wait before asking again for a free job."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from worker.delivery.context import UNREACHABLE_PAUSE_S, Client, Context, reason_of, worth_again
+from worker.delivery.context import Client, Context, reason_of, worth_again
 from worker.errors import (
     DeskfeedError,
     DestinationError,
@@ -66,7 +66,7 @@ class ReadBack:
             return self._give_back(claim, denied.seconds, "read_back_permit")
         except LimiterUnavailable as error:
             log.warning("limiter_unavailable", reason=error.message)
-            return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")
+            return self._give_back(claim, self._in.times.unreachable, "limiter")
         except DestinationError as error:
             self._chunks.wait(claim, 0.0, error.code, message=False)
             return self._in.pause_destination(claim.target, error)
@@ -108,7 +108,9 @@ class ReadBack:
         log.warning("read_back_failed", run_id=claim.run_id, seq=claim.seq, **reason_of(error))
         if claim.read_backs + 1 >= MOST_READ_BACKS:
             return self._finish(claim, [judge(claim, profile, None) for profile in claim.profiles])
-        pause = min(UNREACHABLE_PAUSE_S * 2**claim.read_backs, self._in.times.longest_countdown)
+        pause = min(
+            self._in.times.unreachable * 2**claim.read_backs, self._in.times.longest_countdown
+        )
         return self._give_back(claim, pause, "read_back", failed=True)
 
     def _give_back(self, claim: Claim, seconds: float, why: str, *, failed: bool = False) -> Step:

@@ -13,7 +13,6 @@ import structlog
 from worker.delivery.context import (
     JOB_CAP_S,
     JOB_SLOT_RETRY_S,
-    UNREACHABLE_PAUSE_S,
     Client,
     Context,
     likely_seconds,
@@ -133,7 +132,7 @@ class Submitter:
             booked = self._reserve(claim, account)
         except LimiterUnavailable as error:
             log.warning("limiter_unavailable", reason=error.message)
-            return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")
+            return self._give_back(claim, self._in.times.unreachable, "limiter")
         if isinstance(booked, Denied):
             return self._give_back(claim, booked.retry_in_s, booked.why)
         reach("permit.booked")
@@ -208,8 +207,8 @@ class Submitter:
             case Renewed():
                 return self._retreat(claim, 0.0, error.code, sent=True)
             case NotSent():
-                self._permits.pause(account.account, UNREACHABLE_PAUSE_S, error.code)
-                return self._retreat(claim, UNREACHABLE_PAUSE_S, error.code, sent=False)
+                self._permits.pause(account.account, self._in.times.unreachable, error.code)
+                return self._retreat(claim, self._in.times.unreachable, error.code, sent=False)
             case Refused():
                 return self._refused(claim, error)
             case Ambiguous():

@@ -10,7 +10,6 @@ POST (nothing happened) from a death after it (nobody can say).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -23,29 +22,12 @@ from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
 from worker.ledger.payloads import intact_profiles, remove_profiles
 from worker.ledger.polling import first_look
-from worker.ledger.records import Claim
+from worker.ledger.records import Accepted, Claim
 from worker.ledger.runs import load_target, lock_run
 from worker.ledger.schema import chunks, delivered, runs
 from worker.ledger.states import HELD_BACK, ChunkState, RunState
 from worker.ledger.window import admit_planned, last_waits, run_is
 from worker.times import Times
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """When the job will be looked at.
-
-    Attributes:
-        poll_at: ledger time of the look.
-        in_seconds: the same, from now.
-        message: whether a message shall arrive then. Not when another chunk is looked at in that
-            very moment, nor when it is so far away that it rests in the ledger without one.
-    """
-
-    poll_at: float
-    in_seconds: float
-    message: bool
-
 
 LEAST_WINDOW = 2
 """So many chunks of a run ask for permits, however many runs send to the account."""

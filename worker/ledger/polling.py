@@ -109,11 +109,16 @@ class Polling:
                 .where(*polling, worth)
                 .order_by(chunks.c.poll_at)
                 .limit(MOST_JOBS_A_LOOK)
+                # PostgreSQL: what another transaction holds (another poller, somebody who stands
+                # still) is left to it and not waited for; `wake_at` finds it if that one dies. As
+                # a CTE the rows are chosen and locked once, however the planner joins them.
+                .with_for_update(key_share=True, skip_locked=True)
+                .cte("first")
             )
             lease = now + self._times.poll_lease
             taken = connection.execute(
                 update(chunks)
-                .where(*polling, worth, tuple_(chunks.c.run_id, chunks.c.seq).in_(first))
+                .where(*polling, worth, tuple_(chunks.c.run_id, chunks.c.seq).in_(select(first)))
                 .values(
                     poll_at=lease,
                     ready_at=lease,

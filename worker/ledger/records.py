@@ -198,6 +198,22 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """When the job will be looked at.
+
+    Attributes:
+        poll_at: ledger time of the look.
+        in_seconds: the same, from now.
+        message: whether a message shall arrive then. Not when another chunk is looked at in that
+            very moment, nor when it is so far away that it rests in the ledger without one.
+    """
+
+    poll_at: float
+    in_seconds: float
+    message: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DueChunk:
     """A chunk whose job is to be looked at now; `poll_at` was moved ahead as a lease.
 
