@@ -358,16 +358,17 @@ class Histories(RuleBasedStateMachine):
         self.us += 30 * SECOND  # by then nobody waits for the runs of the contest before
         runs = {f"r{self.contests}-{n}": share for n, share in enumerate(shares)}
         chunk = self.budget.users_per_second
-        permit = self.reserve_one(chunk, 1, 0)
+        permit, flow = self.reserve_one(chunk, 1, 0), {}
         self.ask_for_all(runs, chunk, 0)
         had = dict.fromkeys(runs, 0)
         dice, names = random.Random(seed), list(runs)
         for _ in range(rounds):
             self.us = max(self.us, self.model.entries[permit].slot + late)
-            self.confirm(permit)
+            self.confirm(permit, **flow)  # with it a run is promised its next turn, and is there
             self.us += self.model.users_window + self.model.slack - ahead
             dice.shuffle(names)
             ((name, permit),) = self.ask_for_all({n: runs[n] for n in names}, chunk, SECOND)
+            flow = {"flow": name, "share": runs[name]}
             had[name] += 1
             judge_shares(runs, had)
 
@@ -403,9 +404,11 @@ class Histories(RuleBasedStateMachine):
     def confirm_any_permit_at_once(self, data):
         self.confirm(data.draw(st.sampled_from(self.permits)))
 
-    def confirm(self, permit):
+    def confirm(self, permit, **flow):
         booking = self.model.entries.get(permit)
-        answer = self.limiter.confirm(ACCOUNT, permit, budget=self.budget)
+        answer = self.limiter.confirm(ACCOUNT, permit, budget=self.budget, **flow)
+        if isinstance(answer, Go):
+            answer = replace(answer, next_in_s=0.0)  # advice, which the model does not give
         assert answer == self.model.confirm(self.us, permit, self.budget)
         if isinstance(answer, Go):
             self.sent.append((answer.stamp_us, booking.users, booking.requests))
