@@ -51,6 +51,9 @@ _SENTENCES = {
 }
 """pydantic's error types in the words of the catalog; its own words speak of Python."""
 
+_KEYS_ARE_NAMES = frozenset({"tables", "columns", "constants", "defaults", "formats"})
+"""Under these, keys are the names of tables, columns and attributes; `email` is one."""
+
 SpecT = TypeVar("SpecT", Orchestration, Destination, Source)
 
 
@@ -236,8 +239,8 @@ def _problems_of_keys(document: Document) -> Iterator[tuple[Location, str]]:
         yield location, f"stands twice; again in line {line}"
     for location in document.lines:
         key = location[-1]
-        of_a_table = location[0] == "tables"  # there, keys are the names of tables
-        if isinstance(key, str) and key.lower() in SECRET_KEYS and not of_a_table:
+        named_by_people = len(location) > 1 and location[0] in _KEYS_ARE_NAMES
+        if isinstance(key, str) and key.lower() in SECRET_KEYS and not named_by_people:
             yield location, _NO_SECRETS
 
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import structlog
 
 from orchestrations.loader import Catalog
-from orchestrations.mapping import Mapper
+from orchestrations.mapping import mapper_for
 from orchestrations.preflight import Probe, check_connection
 from orchestrations.retrying import CHUNKS_A_TRANSACTION, batches, spool_kept
 from orchestrations.runs import Options
@@ -111,7 +111,7 @@ class Planner:
             result = opened.query(sql)
             if options.sample is not None:
                 result = first_rows(result, options.sample)
-            mapper = Mapper(result.columns, verified=orchestration.verified)
+            mapper = mapper_for(orchestration, result.columns)
             for warning in mapper.warnings:
                 log.warning("column_ignored", reason=warning)
             thresholds = orchestration.thresholds

@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+
+from orchestrations.model import CatalogModel, refusal
+from orchestrations.rules import MappingRules
 
 MIN_USERS_PER_SECOND = 100
 """A chunk weighs up to 100 users and takes its permit whole; less could never give it."""
@@ -51,16 +51,6 @@ _LOOPBACK_URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::([1-9]
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _HTTPS_PORT = 443
 _HTTP_PORT = 80
-
-
-def refusal(reason: str, key: str = "") -> PydanticCustomError:
-    """Return the error of a validator.
-
-    Args:
-        reason: what to write instead, as the end of `<file>:<line> <key>: `.
-        key: the key to name when the validator looks at the whole file.
-    """
-    return PydanticCustomError("catalog", "{reason}", {"reason": reason, "key": key})
 
 
 def _name(value: str) -> str:
@@ -153,13 +143,7 @@ TableName = Annotated[str, AfterValidator(_table_name)]
 DataPaths = Annotated[tuple[DataPath, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
-class _CatalogModel(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
-class Thresholds(_CatalogModel):
+class Thresholds(CatalogModel):
     """When a run must not go on.
 
     Attributes:
@@ -183,8 +167,8 @@ class Thresholds(_CatalogModel):
         return self
 
 
-class Orchestration(_CatalogModel):
-    """A declared query + source + destination: `<name>.yaml`.
+class Orchestration(MappingRules):
+    """A declared query + source + destination: `<name>.yaml`. Its mapping keys: `MappingRules`.
 
     Attributes:
         name: the file's name without `.yaml`.
@@ -198,7 +182,6 @@ class Orchestration(_CatalogModel):
         thresholds: when a run must not go on.
         share: of the account's permits, while several runs send to it: 3 gets three times what 1
             gets.
-        verified: False leaves `verified` out of what is sent (see docs/catalog.md: the risk).
     """
 
     name: Name
@@ -211,7 +194,6 @@ class Orchestration(_CatalogModel):
     schedule: None = None
     thresholds: Thresholds = Thresholds()
     share: float = Field(default=1.0, gt=0, le=100)
-    verified: bool = True
 
     @field_validator("send")
     @classmethod
@@ -227,7 +209,7 @@ class Orchestration(_CatalogModel):
             raise refusal("is not available yet in this version; start runs with `deskfeed run`")
 
 
-class Limits(_CatalogModel):
+class Limits(CatalogModel):
     """How much of the account's limits Deskfeed may use.
 
     Attributes:
@@ -254,7 +236,7 @@ class Limits(_CatalogModel):
         return value
 
 
-class Destination(_CatalogModel):
+class Destination(CatalogModel):
     """A Zendesk account and how to speak to it: `destinations/<name>.yaml`.
 
     Attributes:
@@ -302,7 +284,7 @@ class Destination(_CatalogModel):
         return host if port == _HTTPS_PORT else f"{host}:{port}"
 
 
-class Source(_CatalogModel):
+class Source(CatalogModel):
     """Where rows come from: `sources/<name>.yaml`.
 
     Attributes:

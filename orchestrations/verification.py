@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrations.loader import Catalog
-from orchestrations.mapping import Mapper
+from orchestrations.mapping import mapper_for
 from orchestrations.planning import first_rows
 from orchestrations.retrying import batches
 from orchestrations.runs import Options
@@ -120,7 +120,7 @@ class Verifier:
             of_run = Options.from_json(run.options).sample
             if of_run is not None:
                 result = first_rows(result, of_run)
-            mapper = Mapper(result.columns, verified=orchestration.verified)
+            mapper = mapper_for(orchestration, result.columns)
             with stage(result, mapper, self._scratch) as staged:
                 return self._compare_all(run, staged, sample)
 

@@ -130,6 +130,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The query's columns cannot be mapped",
         "Rename or remove the columns named in the query, then start the run again.",
     ),
+    "unknown_user_field": Explanation(
+        "Zendesk has no such user field",
+        "Make or activate the field in Zendesk (Admin Center, People, User fields), or correct the "
+        "name in the query or the orchestration, then start the run again.",
+    ),
     "threshold_exceeded": Explanation(
         "A threshold was exceeded",
         "Look at the query's result (deskfeed preview); if it is right, change `thresholds:` in "
@@ -226,6 +231,15 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "invalid_value": Explanation(
         "A value cannot be sent", "Correct the value of the column named in the source."
+    ),
+    "staff_member": Explanation(
+        "The row is an agent or admin of the account",
+        "Take the person out of the query. If staff should be overwritten by it: `allow_staff: "
+        "true` in the orchestration.",
+    ),
+    "missing_external_id": Explanation(
+        "`tags: add` needs an external_id",
+        "Give the row an external_id in the source, or set `tags: replace` in the orchestration.",
     ),
     "row_too_large": Explanation(
         "The row is too large to send", "Shorten the long values of this row in the source."

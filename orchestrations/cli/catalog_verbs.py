@@ -38,7 +38,7 @@ def check(orchestration: str | None, *, as_json: bool) -> None:
 
 
 def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]:
-    from orchestrations.mapping import Mapper
+    from orchestrations.mapping import mapper_for
     from orchestrations.sources import open_source
 
     answer: dict[str, Any] = {
@@ -57,7 +57,7 @@ def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]
         ):
             result = opened_source.query(catalog.queries[orchestration.name])
             answer["columns"] = list(result.columns)
-            mapper = Mapper(result.columns, verified=orchestration.verified)
+            mapper = mapper_for(orchestration, result.columns)
             answer["warnings"] = list(mapper.warnings)
     except DeskfeedError as error:
         answer["error"] = error.as_dict()
@@ -111,7 +111,7 @@ def preview(orchestration: str, count: int, *, as_json: bool) -> None:
 def _preview(
     catalog: Catalog, orchestration: Orchestration, count: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    from orchestrations.mapping import Mapper
+    from orchestrations.mapping import mapper_for
     from orchestrations.planning import first_rows
     from orchestrations.sources import open_source
     from worker.profile import Profile
@@ -123,7 +123,7 @@ def _preview(
         open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
     ):
         result = first_rows(opened_source.query(catalog.queries[orchestration.name]), count)
-        mapper = Mapper(result.columns, verified=orchestration.verified)
+        mapper = mapper_for(orchestration, result.columns)
         number = 0
         for batch in result.batches:
             for values in batch:

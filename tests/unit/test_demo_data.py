@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrations import demo_data
 from orchestrations.loader import load_catalog
-from orchestrations.mapping import Mapper
+from orchestrations.mapping import mapper_for
 from orchestrations.sources import open_source
 from orchestrations.staging import stage
 from worker.profile import CHUNK_SIZE
@@ -42,7 +42,7 @@ def test_the_demo_orchestration_accounts_for_every_row(tmp_path):
     orchestration = catalog.orchestration("loyalty")
     with open_source(catalog.sources[orchestration.source], catalog.folder) as source:
         result = source.query(catalog.queries["loyalty"])
-        mapper = Mapper(result.columns, verified=orchestration.verified)
+        mapper = mapper_for(orchestration, result.columns)
         with stage(result, mapper, tmp_path) as staged:
             chunks = list(staged.chunks())
             rejected = list(staged.rejected())
