@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import structlog
 
+from orchestrations.field_cache import FieldCache
 from orchestrations.loader import Catalog
-from orchestrations.mapping import mapper_for
-from orchestrations.preflight import Probe, check_connection
+from orchestrations.mapping import Mapper
+from orchestrations.preflight import Connection, PreFlight, Probe
 from orchestrations.retrying import CHUNKS_A_TRANSACTION, batches, spool_kept
+from orchestrations.rules import MappingRules
 from orchestrations.runs import Options
 from orchestrations.sources import Result, open_source
 from orchestrations.spec import Orchestration, Thresholds
@@ -39,6 +42,10 @@ PRE_FLIGHTS = 3
 """So often the destination is tried before the run fails because it cannot be reached."""
 
 
+MakeMapper = Callable[[Sequence[str]], Mapper]
+"""Makes the mapper of a result's columns; may ask the destination."""
+
+
 class Planner:
     """Plans one run.
 
@@ -48,6 +55,7 @@ class Planner:
         probe: the destination, for pre-flight.
         permit: blocks until one more request may be sent; returns what its answer is told to.
         scratch: a folder for the staging file; it is emptied again.
+        cache: keeps the account's user fields for a short time.
         retry_after: seconds before a destination that could not be reached is tried again.
         sleep: waits for that; tests pass their own.
     """
@@ -60,6 +68,7 @@ class Planner:
         probe: Probe,
         permit: Permit,
         scratch: Path,
+        cache: FieldCache | None = None,
         retry_after: float = 1.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -68,6 +77,7 @@ class Planner:
         self._probe = probe
         self._permit = permit
         self._scratch = scratch
+        self._cache = cache
         self._retry_after = retry_after
         self._sleep = sleep
 
@@ -78,32 +88,34 @@ class Planner:
             DeskfeedError: why the run cannot go on; the caller fails the run with it.
             Superseded: another planner has taken over, or the run was stopped.
         """
+        pre_flight = PreFlight(self._probe, self._permit, run.target.account, self._cache)
         if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
             self._ledger.planning.clear(run)
-            self._check_connection()
+            self._check(pre_flight)
             spool_kept(self._ledger, run)
             return
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
-        self._check_connection()
+        found = self._check(pre_flight, orchestration)
+        make = partial(pre_flight.mapper, orchestration, found=found)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_leftovers(run)
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
-            self._stage_and_spool(run, orchestration, Path(folder))
+            self._stage_and_spool(run, orchestration, make, Path(folder))
 
-    def _check_connection(self) -> None:
+    def _check(self, pre_flight: PreFlight, rules: MappingRules | None = None) -> Connection:
         """A hiccup of the network must not fail the run; a destination that is away does."""
         for _ in range(PRE_FLIGHTS - 1):
             try:
-                check_connection(self._probe, self._permit)
+                return pre_flight.check(rules)
             except NotSent as error:
                 log.warning("destination_unavailable", reason=error.message)
                 self._sleep(self._retry_after)
-            else:
-                return
-        check_connection(self._probe, self._permit)
+        return pre_flight.check(rules)
 
-    def _stage_and_spool(self, run: Run, orchestration: Orchestration, folder: Path) -> None:
+    def _stage_and_spool(
+        self, run: Run, orchestration: Orchestration, make: MakeMapper, folder: Path
+    ) -> None:
         options = Options.from_json(run.options)
         source = self._catalog.sources[orchestration.source]
         sql = self._catalog.queries[orchestration.name]
@@ -111,15 +123,17 @@ class Planner:
             result = opened.query(sql)
             if options.sample is not None:
                 result = first_rows(result, options.sample)
-            mapper = mapper_for(orchestration, result.columns)
-            for warning in mapper.warnings:
-                log.warning("column_ignored", reason=warning)
-            thresholds = orchestration.thresholds
-            if options.sample is not None:  # they are about the whole result; nothing is nothing
-                thresholds = Thresholds(fail_below=min(thresholds.fail_below, 1))
+            mapper = make(result.columns)
             with stage(result, mapper, folder) as staged:
-                check_thresholds(thresholds, staged)
+                check_thresholds(thresholds_for(orchestration, options.sample), staged)
+                self._warn(run, (*mapper.warnings, *dropped_values(mapper)))
                 self._spool(run, staged)
+
+    def _warn(self, run: Run, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            log.warning("run_warning", reason=warning)
+        if warnings:
+            self._ledger.planning.warn(run, warnings)
 
     def _remove_leftovers(self, run: Run) -> None:
         """A planner that was killed left rows of customers behind; they go before new ones come."""
@@ -140,6 +154,23 @@ class Planner:
             reach("plan.spooling")
         self._ledger.planning.complete(run)
         log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1)
+
+
+def thresholds_for(orchestration: Orchestration, sample: int | None) -> Thresholds:
+    """Return what a result must keep to: thresholds are about the whole; nothing is nothing."""
+    declared = orchestration.thresholds
+    if sample is None:
+        return declared
+    return Thresholds(fail_below=min(declared.fail_below, 1))
+
+
+def dropped_values(mapper: Mapper) -> tuple[str, ...]:
+    """Return a sentence for each column of which values were left out."""
+    return tuple(
+        f"{count:,} values of column {name!r} cannot be sent and were left out "
+        "(on_invalid_value: drop_field)"
+        for name, count in sorted(mapper.dropped.items())
+    )
 
 
 def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:

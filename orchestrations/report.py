@@ -95,6 +95,7 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "polls": run.polls,
         "started_at": iso(run.started_at),
         "ended_at": iso(run.ended_at),
+        "warnings": list(view.warnings),
         "error": error_as_json(run.error),
     }
 

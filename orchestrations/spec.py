@@ -17,6 +17,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -140,7 +141,14 @@ Name = Annotated[str, AfterValidator(_name)]
 Description = Annotated[str, AfterValidator(_description)]
 DataPath = Annotated[str, AfterValidator(_data_path)]
 TableName = Annotated[str, AfterValidator(_table_name)]
-DataPaths = Annotated[tuple[DataPath, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+DataPaths = Annotated[
+    tuple[DataPath, ...],
+    BeforeValidator(_as_tuple),
+    Field(min_length=1),
+    WithJsonSchema(
+        {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}, mode="validation"
+    ),
+]
 
 
 class Thresholds(CatalogModel):
@@ -168,7 +176,9 @@ class Thresholds(CatalogModel):
 
 
 class Orchestration(MappingRules):
-    """A declared query + source + destination: `<name>.yaml`. Its mapping keys: `MappingRules`.
+    """A declared query + source + destination: `<name>.yaml`.
+
+    The keys that say how a row becomes a profile are those of `MappingRules`.
 
     Attributes:
         name: the file's name without `.yaml`.

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from orchestrations.columns import Fields
 from orchestrations.loader import Catalog
 from orchestrations.mapping import mapper_for
 from orchestrations.planning import first_rows
@@ -93,13 +94,22 @@ class Verifier:
         catalog: what to query.
         look_up: asks Zendesk.
         scratch: a folder for the staging file, which holds customers; the caller removes it.
+        fields: the account's user fields: rows must be mapped as they were for the run.
     """
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, look_up: LookUp, scratch: Path) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        look_up: LookUp,
+        scratch: Path,
+        fields: Fields = None,
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._look_up = look_up
         self._scratch = scratch
+        self._fields = fields
 
     def verify(self, run: Run, sample: int | None = None) -> Verified:
         """Run query and mapping again and compare.
@@ -120,7 +130,7 @@ class Verifier:
             of_run = Options.from_json(run.options).sample
             if of_run is not None:
                 result = first_rows(result, of_run)
-            mapper = mapper_for(orchestration, result.columns)
+            mapper = mapper_for(orchestration, result.columns, self._fields)
             with stage(result, mapper, self._scratch) as staged:
                 return self._compare_all(run, staged, sample)
 

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 from rich.table import Table
 
 from orchestrations.cli import opened
@@ -22,9 +21,18 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("orchestration", required=False)
+@click.option(
+    "--schema",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Only write the JSON Schemas of the catalog's files, for editors, into this folder.",
+)
 @verb
-def check(orchestration: str | None, *, as_json: bool) -> None:
+def check(orchestration: str | None, *, schema: Path | None, as_json: bool) -> None:
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    if schema is not None:
+        _write_schemas(schema, as_json=as_json)
+        return
     catalog = opened.catalog()
     names = [orchestration] if orchestration else sorted(catalog.orchestrations)
     found = [_check_one(catalog, catalog.orchestration(name)) for name in names]
@@ -35,6 +43,20 @@ def check(orchestration: str | None, *, as_json: bool) -> None:
         _say_checked(found)
     if broken:
         raise SystemExit(2)
+
+
+def _write_schemas(folder: Path, *, as_json: bool) -> None:
+    from orchestrations.schemas import write_schemas
+
+    try:
+        written = write_schemas(folder)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from None
+    if as_json:
+        print_json({"ok": True, "files": [str(path) for path in written]})
+        return
+    for path in written:
+        click.echo(path)
 
 
 def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]:
@@ -78,64 +100,6 @@ def _say_checked(found: list[dict[str, Any]]) -> None:
         click.echo("The catalog holds no orchestrations yet.")
     elif not any(item["error"] for item in found):
         click.echo("Every file is right, every query runs. Next: deskfeed preview ORCHESTRATION")
-
-
-@click.command("preview")
-@click.argument("orchestration")
-@click.option(
-    "-n",
-    "count",
-    type=click.IntRange(1, 1000),
-    default=5,
-    show_default=True,
-    help="How many rows of the result.",
-)
-@verb
-def preview(orchestration: str, count: int, *, as_json: bool) -> None:
-    """Show the first rows of ORCHESTRATION as they would go to Zendesk; nothing is sent."""
-    catalog = opened.catalog()
-    rows, warnings = _preview(catalog, catalog.orchestration(orchestration), count)
-    if as_json:
-        print_json({"ok": True, "rows": rows, "warnings": warnings})
-        return
-    for row in rows:
-        if row["user"] is None:
-            click.echo(f"row {row['row']}: not sent: {row['code']}: {row['detail']}")
-        else:
-            text = orjson.dumps(row["user"], option=orjson.OPT_INDENT_2).decode()
-            click.echo(f"row {row['row']}: {text}")
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-
-
-def _preview(
-    catalog: Catalog, orchestration: Orchestration, count: int
-) -> tuple[list[dict[str, Any]], list[str]]:
-    from orchestrations.mapping import mapper_for
-    from orchestrations.planning import first_rows
-    from orchestrations.sources import open_source
-    from worker.profile import Profile
-
-    rows: list[dict[str, Any]] = []
-    source = catalog.sources[orchestration.source]
-    with (
-        TemporaryDirectory() as temp,
-        open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
-    ):
-        result = first_rows(opened_source.query(catalog.queries[orchestration.name]), count)
-        mapper = mapper_for(orchestration, result.columns)
-        number = 0
-        for batch in result.batches:
-            for values in batch:
-                number += 1
-                mapped = mapper.map(number, values)
-                if isinstance(mapped, Profile):
-                    rows.append({"row": number, "user": mapped.user, "code": None, "detail": None})
-                else:
-                    rows.append(
-                        {"row": number, "user": None, "code": mapped.code, "detail": mapped.detail}
-                    )
-    return rows, list(mapper.warnings)
 
 
 @click.group("destinations")

@@ -109,5 +109,7 @@ def test_every_outcome_of_mapping_and_staging_is_named():
 def test_every_type_of_user_field_and_every_format_is_named():
     fields = DOCS.partition("## User fields")[2].partition("\n## ")[0]
     formats = DOCS.partition("## Formats")[2].partition("\n## ")[0]
-    assert all(re.search(rf"^\| .*\b{kind}\b.* \|", fields, re.MULTILINE) for kind in coercion._MAKERS)
+    assert all(
+        re.search(rf"^\| .*\b{kind}\b.* \|", fields, re.MULTILINE) for kind in coercion._MAKERS
+    )
     assert all(f"| {name} |" in formats for name in get_args(Format))

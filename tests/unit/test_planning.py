@@ -6,18 +6,22 @@ import pytest
 from world import write_catalog
 
 from orchestrations import runs
+from orchestrations.field_cache import FieldCache
 from orchestrations.loader import load_catalog
 from orchestrations.planning import PRE_FLIGHTS, Planner
 from worker.errors import DestinationError, NotSent, RunError, Superseded
 from worker.ledger.states import ChunkState, RunState
 from worker.zendesk.client import unlimited
+from worker.zendesk.fields import UserField
 from worker.zendesk.replies import Identity, RateHeaders
 
 
 class Probe:
     """A destination that lets an administrator in."""
 
-    def __init__(self, identity=None, error=None):
+    def __init__(self, identity=None, error=None, fields=(), staff=()):
+        self.fields = fields
+        self.people = frozenset(staff)
         self.identity = identity or Identity(
             user_id=1, role="admin", suspended=False, anonymous=False
         )
@@ -30,18 +34,24 @@ class Probe:
             raise self.error
         return self.identity
 
+    def staff(self, permit):
+        report = permit()
+        self.asked += 1
+        report(RateHeaders())
+        return self.people
+
     def user_fields(self, permit):
         report = permit()
         self.asked += 1
         report(RateHeaders())
-        return ()
+        return self.fields
 
 
 @pytest.fixture
 def plan(tmp_path, ledger):
     """Return a function that starts and plans a run over a catalog made from keywords."""
 
-    def make(probe=None, sample=None, permit=unlimited, **kwargs):
+    def make(probe=None, sample=None, permit=unlimited, cache=None, **kwargs):
         catalog = load_catalog(write_catalog(tmp_path / "catalog", **kwargs))
         begun, _ = runs.start(
             catalog, "loyalty", ledger=ledger, principal="t", options=runs.Options(sample=sample)
@@ -53,6 +63,7 @@ def plan(tmp_path, ledger):
             probe=probe or Probe(),
             permit=permit,
             scratch=tmp_path / "scratch",
+            cache=cache,
             sleep=lambda _seconds: None,
         )
         planner.plan(run)
@@ -203,7 +214,8 @@ def test_each_request_of_pre_flight_takes_a_permit(plan):
 
     plan(probe=probe, permit=permit)
 
-    assert permits == [("permit", 0), ("answer", 1), ("permit", 1), ("answer", 2)]
+    assert permits == [(what, n + (what == "answer")) for n in range(3)
+                       for what in ("permit", "answer")]  # fmt: skip
 
 
 def test_the_staging_folder_is_empty_afterwards(plan, tmp_path):
@@ -233,3 +245,62 @@ def test_what_a_killed_planner_left_is_removed_before_the_next_one_begins(plan, 
     plan(rows=csv(1))
 
     assert not left.exists()
+
+
+# --- what the account knows -----------------------------------------------------------------------
+
+TIERS = 'SELECT id AS external_id, name, mail AS "user_fields.tier" FROM people ORDER BY id'
+TIER = UserField("tier", "dropdown", options=(("gold", "Gold"),))
+
+
+def test_a_user_field_that_the_account_has_not_fails_the_run_before_anything_is_spooled(
+    plan, ledger
+):
+    with pytest.raises(RunError, match="did you mean 'tier'") as caught:
+        plan(Probe(fields=(TIER,)), sql=TIERS.replace(".tier", ".teir"))
+    assert caught.value.code == "unknown_user_field"
+    assert ledger.views.run(ledger.runs.newest()[0].run_id).rows.read == 0
+
+
+def test_values_are_coerced_by_the_type_of_their_field(plan, ledger):
+    rows = "id,name,mail\n1,Ada,Gold\n2,Bob,iron\n"
+    view = plan(Probe(fields=(TIER,)), sql=TIERS, rows=rows)
+    assert view.reasons == {("failed", "invalid_value"): 1}
+    (profile,) = ledger.outcomes.profiles(view.run.run_id, 1)
+    assert profile.user["user_fields"] == {"tier": "gold"}
+
+
+def test_dropped_values_and_ignored_columns_are_warnings_of_the_run_by_name_and_number(plan):
+    sql = TIERS.replace("FROM", ", 'secret' AS shoe_size FROM")
+    view = plan(
+        Probe(fields=(TIER,)), sql=sql, rows="id,name,mail\n1,Ada,iron\n2,Bob,zinc\n",
+        rules="on_invalid_value: drop_field",
+    )  # fmt: skip
+    assert view.rows.pending == 2
+    assert view.warnings == (
+        "column 'shoe_size' is not an attribute of a Zendesk user and is not sent",
+        (
+            "2 values of column 'user_fields.tier' cannot be sent and were left out "
+            "(on_invalid_value: drop_field)"
+        ),
+    )
+
+
+def test_staff_is_not_sent_unless_the_orchestration_allows_it(plan):
+    staff = ["e:bob@example.com", "x:1"]
+    assert plan(Probe(staff=staff)).reasons == {("failed", "staff_member"): 2}
+
+
+def test_where_staff_is_allowed_nobody_is_asked_for_it(plan):
+    probe = Probe(staff=["x:1"])
+    assert plan(probe, rules="allow_staff: true").rows.pending == 2
+    assert probe.asked == 2
+
+
+def test_kept_fields_save_a_request_and_never_refuse_a_new_field(plan, tmp_path, clock):
+    cache = FieldCache(tmp_path / "fields", now=clock)
+    cache.put("127.0.0.1:8900", (UserField("old", "text"),))
+    probe = Probe(fields=(TIER,))
+    assert plan(probe, cache=cache, sql=TIERS, rows="id,name,mail\n1,Ada,gold\n").rows.pending == 1
+    assert probe.asked == 3  # who we are, staff, and the fields after all
+    assert cache.get("127.0.0.1:8900") == (TIER,)

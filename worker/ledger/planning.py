@@ -92,6 +92,13 @@ class Planning:
                 )
                 store_profiles(connection, run.run_id, seq, profiles)
 
+    def warn(self, run: Run, warnings: Sequence[str]) -> None:
+        """Record what the run's owner should know, though nothing failed; names, never values."""
+        with self._db.write() as connection:
+            self._runs.hold_plan(connection, run.run_id, run.plan_fence)
+            for warning in warnings:
+                record(connection, self._db, "run_warning", run.run_id, what=warning)
+
     def complete(self, run: Run, unchanged: int = 0) -> None:
         """Everything is spooled: the run may send."""
         with self._db.write() as connection:
