@@ -39,6 +39,7 @@ class Options:
             "sample": self.sample,
             "max_failed_percent": most,
             "share": orchestration.share,
+            **({"adds_tags": True} if orchestration.tags == "add" else {}),
             **({"codes": list(self.codes)} if self.codes else {}),
         }
 

@@ -140,8 +140,9 @@ class Verifier:
         rows: Iterable[Profile] = self._comparable(run, staged, tally)
         if sample is not None:
             rows = heapq.nsmallest(sample, rows, key=lambda profile: _lot(run, profile))
+        adds_tags = bool(run.options.get("adds_tags"))
         for group in batches(rows, LOOKED_UP_TOGETHER):
-            self._compare(group, tally)
+            self._compare(group, tally, adds_tags=adds_tags)
         return tally.verified(staged.rows_read)
 
     def _comparable(self, run: Run, staged: Staged, tally: _Tally) -> Iterator[Profile]:
@@ -156,7 +157,7 @@ class Verifier:
                 else:
                     tally.counts[why] += 1
 
-    def _compare(self, group: Sequence[Profile], tally: _Tally) -> None:
+    def _compare(self, group: Sequence[Profile], tally: _Tally, *, adds_tags: bool) -> None:
         ids = [profile.external_id or "" for profile in group]
         found: dict[str, UserRecord] = {}
         for batch in readable_batches(ids):
@@ -164,7 +165,10 @@ class Verifier:
                 found[(record.external_id or "").lower()] = record
         for profile in group:
             user = found.get((profile.external_id or "").lower())
-            tally.add(profile, None if user is None else differences(profile.user, user.attributes))
+            names = None
+            if user is not None:
+                names = differences(profile.user, user.attributes, adds_tags=adds_tags)
+            tally.add(profile, names)
 
 
 def refuse_unverifiable(run: Run) -> None:

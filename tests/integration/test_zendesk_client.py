@@ -311,6 +311,22 @@ def test_ids_that_are_no_batch_are_a_mistake_of_ours(connect, ids):
     assert server.requests == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "query"),
+    [
+        ({"email": "a+b@x.example"}, "query=email%3A%22a%2Bb%40x.example%22"),
+        ({"email": 'a"b@x.example'}, "query=email%3Aa%22b%40x.example"),
+        ({"external_id": "a,b&c"}, "external_id=a%2Cb%26c"),
+    ],
+)
+def test_one_person_is_searched_and_nothing_of_the_key_ends_the_query(connect, asked, query):
+    with Server(saying({"users": [{"id": 9, "external_id": "X"}]})) as server:
+        (record,) = connect(server.url).users_search(**asked)
+
+    assert record.user_id == 9
+    assert target_of(server.requests[0]) == f"/api/v2/users/search.json?{query}"
+
+
 # --- what the environment and the answers must not change -----------------------------------------
 
 

@@ -51,7 +51,7 @@ def test_show_has_the_promised_shape(ledger, sending):
         "polls": 0,
         "started_at": "2027-01-15T08:00:00.000Z",
         "ended_at": None,
-        "error": None,
+        "warnings": [], "error": None,
     }  # fmt: skip
 
 

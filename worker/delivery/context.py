@@ -54,6 +54,12 @@ class Client(Protocol):
         """Return the users that have these external_ids, one batch of `readable_batches`."""
         ...
 
+    def users_search(
+        self, *, external_id: str | None = None, email: str | None = None
+    ) -> Sequence[UserRecord]:
+        """Return the users that have this one external_id or e-mail."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:

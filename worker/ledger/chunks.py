@@ -143,6 +143,7 @@ class Chunks:
             chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED
         )
         profiles = intact_profiles(connection, run_id, seq, row.digest)
+        options = orjson.loads(row.options)
         return Claim(
             run_id=run_id,
             seq=seq,
@@ -152,7 +153,8 @@ class Chunks:
             orchestration=row.orchestration,
             target=load_target(row.target),
             profiles=profiles or (),
-            share=float(orjson.loads(row.options).get("share", 1.0)),  # absent in older runs
+            share=float(options.get("share", 1.0)),  # absent in older runs
+            adds_tags=bool(options.get("adds_tags")),
             more=connection.scalar(planned.limit(1)) is not None,
             intact=profiles is not None,
             first_submitted_at=row.first_submitted_at,

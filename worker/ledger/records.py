@@ -179,6 +179,7 @@ class Claim:
         first_submitted_at: ledger time before the first POST; None before.
         read_backs: read-backs that failed.
         known: what a job said of some rows when the attempts were spent.
+        adds_tags: whether the tags that people have are read, and sent with those of the rows.
     """
 
     run_id: str
@@ -195,6 +196,7 @@ class Claim:
     first_submitted_at: float | None = None
     read_backs: int = 0
     known: tuple[Outcome, ...] = ()
+    adds_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,24 @@ class ZendeskClient:
             raise ValueError("an external_id with a comma, or blank, cannot be asked for")
         return read_users(self._send("GET", "/api/v2/users/show_many.json?external_ids=" + ids))
 
+    def users_search(
+        self, *, external_id: str | None = None, email: str | None = None
+    ) -> tuple[UserRecord, ...]:
+        """Return the users that have one external_id, or one e-mail, be it a secondary one.
+
+        Zendesk's search lags behind what was written by a minute or two.
+
+        Raises:
+            DestinationError, Throttled, NotSent: as `job_statuses`.
+        """
+        if external_id is not None:
+            asked = "external_id=" + quote_id(external_id)
+        else:
+            # Quotes keep what is special to the search apart; an address with one goes without.
+            words = f'email:"{email}"' if '"' not in (email or "") else f"email:{email}"
+            asked = "query=" + quote(words, safe="", errors="replace")
+        return read_users(self._send("GET", "/api/v2/users/search.json?" + asked))
+
     def _send(self, method: Method, path: str, body: bytes | None = None) -> Answer:
         # Raised here, where no library error is being handled, so that the error has no context:
         # that would hold the request, with the credential and the customers.
