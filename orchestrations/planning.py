@@ -167,7 +167,7 @@ def thresholds_for(orchestration: Orchestration, sample: int | None) -> Threshol
 def dropped_values(mapper: Mapper) -> tuple[str, ...]:
     """Return a sentence for each column of which values were left out."""
     return tuple(
-        f"{count:,} values of column {name!r} cannot be sent and were left out "
+        f"column {name!r}: {count:,} value{'' if count == 1 else 's'} that cannot be sent left out "
         "(on_invalid_value: drop_field)"
         for name, count in sorted(mapper.dropped.items())
     )

@@ -246,7 +246,7 @@ def test_rules_reach_zendesk_and_a_dry_run_and_verify_know_them(stage):
     code, done = run(stage, "run", "loyalty")
     assert (code, done["rows"]["updated"], done["rows"]["created"]) == (3, 1, 1)
     (warning,) = done["warnings"]
-    assert warning.startswith("1 values of column 'tier' cannot be sent")
+    assert warning.startswith("column 'tier': 1 value that cannot be sent")
 
     people = {user["external_id"]: user for user in stage.sandbox.users()}
     ada, bob = people["C1"], people["C2"]

@@ -280,7 +280,7 @@ def test_dropped_values_and_ignored_columns_are_warnings_of_the_run_by_name_and_
     assert view.warnings == (
         "column 'shoe_size' is not an attribute of a Zendesk user and is not sent",
         (
-            "2 values of column 'user_fields.tier' cannot be sent and were left out "
+            "column 'user_fields.tier': 2 values that cannot be sent left out "
             "(on_invalid_value: drop_field)"
         ),
     )
