@@ -32,7 +32,7 @@ from worker.errors import (
 )
 from worker.failpoints import reach
 from worker.ledger.records import Run
-from worker.settings import settings
+from worker.settings import settings, variable
 from worker.zendesk.replies import RateHeaders
 
 log = structlog.get_logger(__name__)
@@ -105,6 +105,7 @@ def _plan(mine: Parts, run: Run) -> None:
         probe=client_for(run.target, config, mine.times),
         permit=asking.permit,
         scratch=config.state_dir / "staging",
+        variable=variable,
         retry_after=mine.times.poll_again,
     )
     try:

@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrations.loader import Catalog
-from orchestrations.mapping import Mapper
-from orchestrations.planning import first_rows
+from orchestrations.reading import QueryReader
 from orchestrations.retrying import batches
 from orchestrations.runs import Options
-from orchestrations.sources import open_source
-from orchestrations.staging import Staged, stage
+from orchestrations.sources import Variable, no_variable
+from orchestrations.staging import Staged
+from worker.digests import digest
 from worker.errors import DeskfeedError, NotSent, Throttled, UsageError
 from worker.ledger import Ledger
 from worker.ledger.records import Run
-from worker.ledger.spool import digest
 from worker.ledger.states import RUN_ENDED
 from worker.profile import Profile
 from worker.zendesk.client import Permit
@@ -92,14 +91,23 @@ class Verifier:
         ledger: knows what was delivered.
         catalog: what to query.
         look_up: asks Zendesk.
-        scratch: a folder for the staging file, which holds customers; the caller removes it.
+        scratch: a folder for the staging files, which hold customers; the caller removes it.
+        variable: where the URLs of databases stand.
     """
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, look_up: LookUp, scratch: Path) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        look_up: LookUp,
+        scratch: Path,
+        variable: Variable = no_variable,
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._look_up = look_up
         self._scratch = scratch
+        self._variable = variable
 
     def verify(self, run: Run, sample: int | None = None) -> Verified:
         """Run query and mapping again and compare.
@@ -114,15 +122,9 @@ class Verifier:
         """
         refuse_unverifiable(run)
         orchestration = self._catalog.orchestration(run.orchestration)
-        source = self._catalog.sources[orchestration.source]
-        with open_source(source, self._catalog.folder, scratch=self._scratch) as opened:
-            result = opened.query(self._catalog.queries[orchestration.name])
-            of_run = Options.from_json(run.options).sample
-            if of_run is not None:
-                result = first_rows(result, of_run)
-            mapper = Mapper(result.columns, verified=orchestration.verified)
-            with stage(result, mapper, self._scratch) as staged:
-                return self._compare_all(run, staged, sample)
+        reader = QueryReader(self._catalog, self._variable, self._scratch)
+        with reader.snapshot(orchestration, Options.from_json(run.options)).staged as staged:
+            return self._compare_all(run, staged, sample)
 
     def _compare_all(self, run: Run, staged: Staged, sample: int | None) -> Verified:
         tally = _Tally()

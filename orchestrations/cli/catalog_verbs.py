@@ -11,23 +11,38 @@ import orjson
 from rich.table import Table
 
 from orchestrations.cli import opened
-from orchestrations.cli.output import console, print_json, say_error, verb
+from orchestrations.cli.output import PARAM_HELP, console, print_json, say_error, verb
 from worker.errors import DeskfeedError, UsageError
-from worker.settings import settings
+from worker.settings import settings, variable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrations.loader import Catalog
+    from orchestrations.runs import Options
     from orchestrations.spec import Orchestration
 
 
 @click.command("check")
 @click.argument("orchestration", required=False)
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @verb
-def check(orchestration: str | None, *, as_json: bool) -> None:
+def check(orchestration: str | None, *, params: tuple[str, ...], as_json: bool) -> None:
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    from orchestrations.changes import contested
+    from orchestrations.params import params_of
+
     catalog = opened.catalog()
-    names = [orchestration] if orchestration else sorted(catalog.orchestrations)
-    found = [_check_one(catalog, catalog.orchestration(name)) for name in names]
+    wanted = [catalog.orchestration(orchestration).name] if orchestration else None
+    # Whether another one writes the same fields, only the others' columns show.
+    checked = {
+        name: _check_one(catalog, spec, params_of(params) if name == orchestration else {})
+        for name, spec in sorted(catalog.orchestrations.items())
+    }
+    same = contested(catalog, {name: item["columns"] for name, item in checked.items()})
+    for name, item in checked.items():
+        item["warnings"] += same[name]
+    found = [item for name, item in checked.items() if wanted is None or name in wanted]
     broken = [item for item in found if item["error"]]
     if as_json:
         print_json({"ok": not broken, "orchestrations": found})
@@ -37,9 +52,12 @@ def check(orchestration: str | None, *, as_json: bool) -> None:
         raise SystemExit(2)
 
 
-def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]:
+def _check_one(
+    catalog: Catalog, orchestration: Orchestration, params: Mapping[str, str]
+) -> dict[str, Any]:
     from orchestrations.mapping import Mapper
-    from orchestrations.sources import open_source
+    from orchestrations.reading import QueryReader
+    from orchestrations.runs import Options
 
     answer: dict[str, Any] = {
         "orchestration": orchestration.name,
@@ -50,12 +68,12 @@ def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]
         "error": None,
     }
     try:
-        source = catalog.sources[orchestration.source]
         with (
             TemporaryDirectory() as temp,
-            open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
+            QueryReader(catalog, variable, Path(temp)).rows(
+                orchestration, Options(params=params)
+            ) as result,
         ):
-            result = opened_source.query(catalog.queries[orchestration.name])
             answer["columns"] = list(result.columns)
             mapper = Mapper(result.columns, verified=orchestration.verified)
             answer["warnings"] = list(mapper.warnings)
@@ -90,11 +108,16 @@ def _say_checked(found: list[dict[str, Any]]) -> None:
     show_default=True,
     help="How many rows of the result.",
 )
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @verb
-def preview(orchestration: str, count: int, *, as_json: bool) -> None:
+def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json: bool) -> None:
     """Show the first rows of ORCHESTRATION as they would go to Zendesk; nothing is sent."""
+    from orchestrations.params import params_of
+    from orchestrations.runs import Options
+
     catalog = opened.catalog()
-    rows, warnings = _preview(catalog, catalog.orchestration(orchestration), count)
+    options = Options(sample=count, params=params_of(params))
+    rows, warnings = _preview(catalog, catalog.orchestration(orchestration), options)
     if as_json:
         print_json({"ok": True, "rows": rows, "warnings": warnings})
         return
@@ -109,20 +132,17 @@ def preview(orchestration: str, count: int, *, as_json: bool) -> None:
 
 
 def _preview(
-    catalog: Catalog, orchestration: Orchestration, count: int
+    catalog: Catalog, orchestration: Orchestration, options: Options
 ) -> tuple[list[dict[str, Any]], list[str]]:
     from orchestrations.mapping import Mapper
-    from orchestrations.planning import first_rows
-    from orchestrations.sources import open_source
+    from orchestrations.reading import QueryReader
     from worker.profile import Profile
 
     rows: list[dict[str, Any]] = []
-    source = catalog.sources[orchestration.source]
     with (
         TemporaryDirectory() as temp,
-        open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
+        QueryReader(catalog, variable, Path(temp)).rows(orchestration, options) as result,
     ):
-        result = first_rows(opened_source.query(catalog.queries[orchestration.name]), count)
         mapper = Mapper(result.columns, verified=orchestration.verified)
         number = 0
         for batch in result.batches:

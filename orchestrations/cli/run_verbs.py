@@ -15,7 +15,14 @@ import orjson
 from rich.table import Table
 
 from orchestrations.cli import opened
-from orchestrations.cli.output import console, errors, print_json, say_error, verb
+from orchestrations.cli.output import (
+    PARAM_HELP,
+    console,
+    errors,
+    print_json,
+    say_error,
+    verb,
+)
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -30,10 +37,19 @@ if TYPE_CHECKING:
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of the result."
 )
+@click.option("--full", is_flag=True, help="Send also what has not changed (`send: changed`).")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @click.option("--key", metavar="K", help="The same key again is the same run, started once.")
 @verb
 def run(
-    orchestration: str, *, wait: bool, sample: int | None, key: str | None, as_json: bool
+    orchestration: str,
+    *,
+    wait: bool,
+    sample: int | None,
+    full: bool,
+    params: tuple[str, ...],
+    key: str | None,
+    as_json: bool,
 ) -> None:
     """Start a run of ORCHESTRATION.
 
@@ -41,6 +57,7 @@ def run(
     3 finished with failed or unconfirmed rows, 1 failed or stopped. 2: nothing was started.
     """
     from orchestrations import runs
+    from orchestrations.params import params_of
 
     catalog = opened.catalog()
     runs.refuse_draft(catalog.orchestration(orchestration))
@@ -52,7 +69,7 @@ def run(
             ledger=ledger,
             principal=opened.principal(),
             key=key,
-            options=runs.Options(sample=sample),
+            options=runs.Options(sample=sample, full=full, params=params_of(params)),
         )
         reached = enqueue_plan(begun.run_id) if new else True
         if not as_json:
@@ -208,6 +225,8 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
     error = report.error_as_json(run.error)
     if error is not None:
         say_error(f"{error['title']}: {error['message']}", error["resolution"])
+    for warning in view.warnings:
+        click.echo(f"warning: {warning}")
     _print_family(view)
     _print_next(view)
 
@@ -236,6 +255,8 @@ def _print_family(view: RunView) -> None:
 def _add_reasons(table: Table, view: RunView, kind: str) -> None:
     from orchestrations import report
 
+    if kind == "skipped" and view.run.unchanged:
+        table.add_row("", f"{view.run.unchanged:,}", "Zendesk has them already (unchanged)")
     for (of, code), count in sorted(view.reasons.items(), key=lambda item: -item[1]):
         if of == kind:
             table.add_row("", f"{count:,}", f"{report.title_of(code)} ({code})")

@@ -20,7 +20,7 @@ from orchestrations.cli import opened
 from orchestrations.cli.limits_verbs import TimeSpan
 from orchestrations.cli.output import EXIT_FAILED, console, errors, fail, print_json, verb
 from worker.errors import DeskfeedError, LimiterUnavailable, RunError, Throttled, UsageError
-from worker.settings import settings
+from worker.settings import settings, variable
 
 if TYPE_CHECKING:
     from orchestrations.verification import Reader, Users, Verified
@@ -72,7 +72,7 @@ def verify(run_id: str, *, sample: int | None, as_json: bool) -> None:
         verification.refuse_unverifiable(run)
         with client_for(run.target, settings(), opened.times()) as client:
             reader = _reader(run, client)
-            verifier = verification.Verifier(ledger, catalog, reader, scratch)
+            verifier = verification.Verifier(ledger, catalog, reader, scratch, variable)
             found = verifier.verify(run, sample)
     _tell(run, found, as_json=as_json)
 

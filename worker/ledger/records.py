@@ -248,6 +248,7 @@ class RunView:
         reasons: (outcome kind, code) -> rows.
         retries: the runs that retry rows of this one, oldest first.
         rows_pruned: whether the single rows are gone, and only their sums are left.
+        warnings: what somebody should know of how it was planned.
     """
 
     run: Run
@@ -258,6 +259,7 @@ class RunView:
     reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
     retries: tuple[str, ...] = ()
     rows_pruned: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
