@@ -68,7 +68,7 @@ class Index:
     """The keys of staged rows; close it when done.
 
     Args:
-        folder: where its own file lies.
+        folder: where it spills to.
         files: the lines of keys, as `orchestrations.lines` writes them.
 
     Raises:
@@ -78,8 +78,9 @@ class Index:
     def __init__(self, folder: Path, files: Sequence[Path]) -> None:
         self._folder = folder
         self._connection = duckdb.connect(
-            str(folder / "index.db"),
+            ":memory:",
             config={
+                "temp_directory": str(folder),
                 "memory_limit": MEMORY_LIMIT,
                 "threads": str(THREADS),
                 "preserve_insertion_order": "false",
@@ -125,7 +126,7 @@ class Index:
         return found.fetchone() is not None
 
     def close(self) -> None:
-        """Close it; its file goes away with the folder."""
+        """Let go of the memory; what was spilled goes away with the folder."""
         self._connection.close()
 
     def _read(self, table: str, files: Sequence[Path], columns: dict[str, str]) -> None:

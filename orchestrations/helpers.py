@@ -245,6 +245,8 @@ def main() -> int:
             _serve(sys.stdin.buffer, answers)
         except (EOFError, BrokenPipeError):
             return 1  # the reader is gone
+        except DeskfeedError as error:
+            _write(answers, error)
         except OSError as error:
             why = RunError(f"the rows cannot be staged on disk: {error.strerror}")
             _write(answers, why)
