@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -110,6 +110,7 @@ class OpenDatabase:
     def __init__(self, connection: Connection, dialect: _Dialect) -> None:
         self._connection = connection
         self._dialect = dialect
+        self._cursors = ExitStack()
 
     def query(self, sql: str, params: Params | None = None) -> Result:
         """Run a query; see `OpenSource`."""
@@ -123,9 +124,14 @@ class OpenDatabase:
             stream_results=True, max_row_buffer=BATCH_ROWS
         )
         cursor = _told(sql, lambda: streaming.execute(_statement(sql, values)))
+        self._cursors.callback(cursor.close)
         if not cursor.returns_rows:
             raise RunError("the query returns no rows; it must be a SELECT")
         return Result(unique_columns(tuple(cursor.keys())), _batches(cursor, sql))
+
+    def close(self) -> None:
+        """End every query."""
+        self._cursors.close()
 
 
 @contextmanager
@@ -146,7 +152,8 @@ def open_database(source: Source, variable: Callable[[str], str | None]) -> Iter
     try:
         with _connected(source, engine) as connection:
             _prepare(connection, dialect, source.statement_timeout)
-            yield OpenDatabase(connection, dialect)
+            with closing(OpenDatabase(connection, dialect)) as opened:
+                yield opened
     finally:
         engine.dispose()
 
