@@ -50,6 +50,13 @@ class Layout:
     warnings: tuple[str, ...]
 
 
+def targets(columns: Sequence[str], rules: MappingRules) -> list[str]:
+    """Return everything that an orchestration writes, under the names it is sent as."""
+    renamed = [rules.columns.get(name, name) for name in columns]
+    known = [target for target in renamed if target is not None and is_known(target)]
+    return sorted({*known, *rules.constants, *rules.defaults})
+
+
 def lay_out(columns: Sequence[str], rules: MappingRules, fields: Fields = None) -> Layout:
     """Say what each column of a result is sent as.
 

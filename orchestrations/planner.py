@@ -33,7 +33,7 @@ from worker.errors import (
 )
 from worker.failpoints import reach
 from worker.ledger.records import Limits, Run
-from worker.settings import settings
+from worker.settings import settings, variable
 from worker.zendesk.replies import RateHeaders
 
 log = structlog.get_logger(__name__)
@@ -107,6 +107,7 @@ def _plan(mine: Parts, run: Run) -> None:
         permit=asking.permit,
         scratch=config.state_dir / "staging",
         cache=FieldCache(config.state_dir / "fields"),
+        variable=variable,
         retry_after=mine.times.poll_again,
     )
     try:

@@ -1,6 +1,6 @@
 """Planning a run: pre-flight, query, mapping, de-duplication, spooling. Nothing is sent here.
 
-Rows stream from the query into a staging file and from there into the ledger, so memory stays
+Rows stream from the query into staging files and from there into the ledger, so memory stays
 bounded whatever the size. The planner holds a lease on the run and renews it as it goes; should it
 die, another one begins anew, for nothing of the run was sent yet.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,32 +18,30 @@ import structlog
 
 from orchestrations.field_cache import FieldCache
 from orchestrations.loader import Catalog
-from orchestrations.mapping import Mapper
 from orchestrations.preflight import Connection, PreFlight, Probe
-from orchestrations.retrying import CHUNKS_A_TRANSACTION, batches, spool_kept
+from orchestrations.reading import MakeMapper, QueryReader
+from orchestrations.retrying import batches, spool_kept
 from orchestrations.rules import MappingRules
 from orchestrations.runs import Options
-from orchestrations.sources import Result, open_source
+from orchestrations.sources import Variable, no_variable
 from orchestrations.spec import Orchestration, Thresholds
-from orchestrations.staging import Staged, stage
+from orchestrations.staging import Staged
 from worker.errors import NotSent, RunError
 from worker.failpoints import reach
 from worker.ledger import Ledger
 from worker.ledger.records import Run
 from worker.ledger.states import RunState
-from worker.profile import OutcomeKind
 from worker.zendesk.client import Permit
 
 log = structlog.get_logger(__name__)
 
 REJECTED_A_TRANSACTION = 500
 
+CHUNKS_A_TRANSACTION = 50
+"""Half a megabyte, written in milliseconds: workers of other runs write in between."""
+
 PRE_FLIGHTS = 3
 """So often the destination is tried before the run fails because it cannot be reached."""
-
-
-MakeMapper = Callable[[Sequence[str]], Mapper]
-"""Makes the mapper of a result's columns; may ask the destination."""
 
 
 class Planner:
@@ -54,7 +52,8 @@ class Planner:
         catalog: what to query, and where the files lie.
         probe: the destination, for pre-flight.
         permit: blocks until one more request may be sent; returns what its answer is told to.
-        scratch: a folder for the staging file; it is emptied again.
+        scratch: a folder for the staging files; it is emptied again.
+        variable: where the URLs of databases stand.
         cache: keeps the account's user fields for a short time.
         retry_after: seconds before a destination that could not be reached is tried again.
         sleep: waits for that; tests pass their own.
@@ -68,6 +67,7 @@ class Planner:
         probe: Probe,
         permit: Permit,
         scratch: Path,
+        variable: Variable = no_variable,
         cache: FieldCache | None = None,
         retry_after: float = 1.0,
         sleep: Callable[[float], None] = time.sleep,
@@ -77,6 +77,7 @@ class Planner:
         self._probe = probe
         self._permit = permit
         self._scratch = scratch
+        self._variable = variable
         self._cache = cache
         self._retry_after = retry_after
         self._sleep = sleep
@@ -117,23 +118,19 @@ class Planner:
         self, run: Run, orchestration: Orchestration, make: MakeMapper, folder: Path
     ) -> None:
         options = Options.from_json(run.options)
-        source = self._catalog.sources[orchestration.source]
-        sql = self._catalog.queries[orchestration.name]
-        with open_source(source, self._catalog.folder, scratch=folder) as opened:
-            result = opened.query(sql)
-            if options.sample is not None:
-                result = first_rows(result, options.sample)
-            mapper = make(result.columns)
-            with stage(result, mapper, folder) as staged:
-                check_thresholds(thresholds_for(orchestration, options.sample), staged)
-                self._warn(run, (*mapper.warnings, *dropped_values(mapper)))
-                self._spool(run, staged)
-
-    def _warn(self, run: Run, warnings: Sequence[str]) -> None:
-        for warning in warnings:
-            log.warning("run_warning", reason=warning)
-        if warnings:
-            self._ledger.planning.warn(run, warnings)
+        kept = self._ledger.kept
+        only_changed = orchestration.send == "changed" and not options.full
+        reader = QueryReader(self._catalog, self._variable, folder)
+        hash_key = kept.hash_key if only_changed else None
+        snapshot = reader.snapshot(orchestration, options, make, hash_key)
+        with snapshot.staged as staged:
+            check_thresholds(thresholds_for(orchestration, options), staged)
+            if only_changed:
+                staged.drop_unchanged(kept.marks(run.target.account, orchestration.name))
+            for warning in snapshot.warnings():
+                log.warning("planning_warning", reason=warning)
+                self._ledger.planning.warn(run, warning)
+            self._spool(run, staged)
 
     def _remove_leftovers(self, run: Run) -> None:
         """A planner that was killed left rows of customers behind; they go before new ones come."""
@@ -148,29 +145,20 @@ class Planner:
         for number, rejected in enumerate(refused, start=1):
             self._ledger.planning.add_rejected(run, number, rejected)
         seq = 1
-        for group in batches(staged.chunks(), CHUNKS_A_TRANSACTION):
-            self._ledger.planning.add_chunks(run, seq, group)
+        for group in batches(staged.packed(), CHUNKS_A_TRANSACTION):
+            self._ledger.planning.add_packed(run, seq, group)
             seq += len(group)
             reach("plan.spooling")
-        self._ledger.planning.complete(run)
-        log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1)
+        self._ledger.planning.complete(run, staged.unchanged)
+        log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1, unchanged=staged.unchanged)
 
 
-def thresholds_for(orchestration: Orchestration, sample: int | None) -> Thresholds:
-    """Return what a result must keep to: thresholds are about the whole; nothing is nothing."""
-    declared = orchestration.thresholds
-    if sample is None:
-        return declared
-    return Thresholds(fail_below=min(declared.fail_below, 1))
-
-
-def dropped_values(mapper: Mapper) -> tuple[str, ...]:
-    """Return a sentence for each column of which values were left out."""
-    return tuple(
-        f"column {name!r}: {count:,} value{'' if count == 1 else 's'} that cannot be sent left out "
-        "(on_invalid_value: drop_field)"
-        for name, count in sorted(mapper.dropped.items())
-    )
+def thresholds_for(orchestration: Orchestration, options: Options) -> Thresholds:
+    """Return the bounds of a result. They are about a whole one; of a sample nothing is nothing."""
+    bounds = orchestration.thresholds
+    if options.sample is None:
+        return bounds
+    return Thresholds(fail_below=min(bounds.fail_below, 1))
 
 
 def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:
@@ -189,24 +177,10 @@ def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:
         )
     if thresholds.max_failed_percent is None or rows == 0:
         return
-    failed = sum(row.kind == OutcomeKind.FAILED for row in staged.rejected())
+    failed = staged.failed
     if 100 * failed > thresholds.max_failed_percent * rows:
         raise RunError(
             f"{failed:,} of {rows:,} rows cannot be sent, more than thresholds.max_failed_percent "
             f"({thresholds.max_failed_percent:g} %) allows",
             code="threshold_exceeded",
         )
-
-
-def first_rows(result: Result, count: int) -> Result:
-    """Return a result that ends after so many rows."""
-
-    def batches() -> Iterator[list[tuple[object, ...]]]:
-        left = count
-        for batch in result.batches:
-            if left <= 0:
-                return
-            yield batch[:left]
-            left -= len(batch)
-
-    return Result(columns=result.columns, batches=batches())

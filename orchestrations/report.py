@@ -90,12 +90,13 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "parent_run": run.parent_run,
         "retries": list(view.retries),
         "rows": asdict(view.rows),
+        "unchanged": run.unchanged,
+        "warnings": list(view.warnings),
         "chunks": chunk_buckets(view),
         "posts": view.posts,
         "polls": run.polls,
         "started_at": iso(run.started_at),
         "ended_at": iso(run.ended_at),
-        "warnings": list(view.warnings),
         "error": error_as_json(run.error),
     }
 

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from orchestrations.loader import Catalog
-from orchestrations.mapping import Mapper
-from orchestrations.planning import (
-    MakeMapper,
-    check_thresholds,
-    dropped_values,
-    first_rows,
-    thresholds_for,
-)
-from orchestrations.sources import Result, open_source
+from orchestrations.planning import check_thresholds, thresholds_for
+from orchestrations.reading import MakeMapper, QueryReader, left_out
+from orchestrations.runs import Options
 from orchestrations.spec import Orchestration
-from orchestrations.staging import Staged, stage
 from worker.errors import RunError
-from worker.ledger import Ledger
-from worker.ledger.spool import digest
 from worker.profile import CHUNK_SIZE, Profile, RejectedRow
 
 
@@ -64,87 +53,77 @@ class DryRun:
     error: RunError | None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What Zendesk confirmed last of an orchestration's people.
+
+    Attributes:
+        hash_key: keys the hashes of people's keys.
+        marks: of people with what was confirmed of them (`worker.digests.mark`).
+    """
+
+    hash_key: bytes = field(repr=False)
+    marks: Iterable[int] = field(repr=False)
+
+
 def preview(
-    catalog: Catalog, orchestration: Orchestration, count: int, make: MakeMapper, scratch: Path
+    reader: QueryReader, orchestration: Orchestration, options: Options, make: MakeMapper
 ) -> Preview:
     """Map the first rows of a query.
 
     Args:
-        catalog: where source and query are.
+        reader: runs the query.
         orchestration: whose.
-        count: how many rows.
+        options: how many rows, and the query's parameters.
         make: makes the mapper of the result's columns.
-        scratch: a folder for what does not fit into memory.
 
     Raises:
         RunError: the query fails, or its columns cannot be mapped.
     """
-    source = catalog.sources[orchestration.source]
-    with open_source(source, catalog.folder, scratch=scratch) as opened:
-        result = first_rows(opened.query(catalog.queries[orchestration.name]), count)
+    with reader.rows(orchestration, options) as result:
         mapper = make(result.columns)
         values = (row for batch in result.batches for row in batch)
         rows = tuple(mapper.map(number, row) for number, row in enumerate(values, start=1))
-        return Preview(rows, (*mapper.warnings, *dropped_values(mapper)))
+        return Preview(rows, (*mapper.warnings, *left_out(mapper.take_dropped())))
 
 
 def dry_run(
-    catalog: Catalog,
+    reader: QueryReader,
     orchestration: Orchestration,
+    options: Options,
     make: MakeMapper,
-    scratch: Path,
-    *,
-    count_unchanged: Callable[[tuple[Profile, ...]], int],
-    sample: int | None = None,
+    known: Known,
 ) -> DryRun:
     """Do everything of a run but the sending; the ledger is not changed.
 
     Args:
-        catalog: where source and query are.
+        reader: runs the query; customers lie in its folder, which the caller removes.
         orchestration: whose.
+        options: what a run would be asked for.
         make: makes the mapper of the result's columns.
-        scratch: a folder for the staging file, which holds customers; the caller removes it.
-        count_unchanged: counts the profiles that are what Zendesk confirmed last.
-        sample: only so many rows of the result; None for all.
+        known: what Zendesk confirmed last.
 
     Raises:
         RunError: the query fails, or its columns cannot be mapped.
     """
-    source = catalog.sources[orchestration.source]
-    with open_source(source, catalog.folder, scratch=scratch) as opened:
-        result: Result = opened.query(catalog.queries[orchestration.name])
-        if sample is not None:
-            result = first_rows(result, sample)
-        mapper = make(result.columns)
-        with stage(result, mapper, scratch) as staged:
-            thresholds = thresholds_for(orchestration, sample)
-            error = _refused(lambda: check_thresholds(thresholds, staged))
-            return _counted(orchestration, staged, mapper, error, count_unchanged)
-
-
-def _counted(
-    orchestration: Orchestration,
-    staged: Staged,
-    mapper: Mapper,
-    error: RunError | None,
-    count_unchanged: Callable[[tuple[Profile, ...]], int],
-) -> DryRun:
-    rejected = Counter((str(row.kind), row.code) for row in staged.rejected())
-    valid = unchanged = 0
-    for chunk in staged.chunks():
-        valid += len(chunk)
-        unchanged += count_unchanged(chunk)
-    to_send = valid if orchestration.send == "all" else valid - unchanged
-    return DryRun(
-        read=staged.rows_read,
-        to_send=to_send,
-        changed=valid - unchanged,
-        unchanged=unchanged,
-        chunks=-(-to_send // CHUNK_SIZE),
-        rejected=dict(rejected),
-        warnings=(*mapper.warnings, *dropped_values(mapper)),
-        error=error,
-    )
+    snapshot = reader.snapshot(orchestration, options, make, known.hash_key)
+    with snapshot.staged as staged:
+        error = _refused(lambda: check_thresholds(thresholds_for(orchestration, options), staged))
+        rejected = Counter((str(row.kind), row.code) for row in staged.rejected())
+        valid = staged.rows_read - rejected.total()
+        staged.drop_unchanged(known.marks)
+        send_all = orchestration.send == "all" or options.full
+        to_send = valid if send_all else valid - staged.unchanged
+        return DryRun(
+            read=staged.rows_read,
+            to_send=to_send,
+            changed=valid - staged.unchanged,
+            unchanged=staged.unchanged,
+            chunks=-(-to_send // CHUNK_SIZE),
+            rejected=dict(rejected),
+            warnings=tuple(snapshot.warnings()),
+            error=error,
+        )
 
 
 def _refused(check: Callable[[], None]) -> RunError | None:
@@ -153,21 +132,6 @@ def _refused(check: Callable[[], None]) -> RunError | None:
     except RunError as error:
         return error
     return None
-
-
-def unchanged_counter(
-    ledger: Ledger, account: str, orchestration: str
-) -> Callable[[tuple[Profile, ...]], int]:
-    """Return what counts the profiles that are what Zendesk confirmed last."""
-
-    def count(chunk: tuple[Profile, ...]) -> int:
-        known = ledger.kept.digests(account, orchestration, chunk)
-        return sum(
-            confirmed == digest(profile.user)
-            for profile, confirmed in zip(chunk, known, strict=True)
-        )
-
-    return count
 
 
 def as_json(row: Profile | RejectedRow) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -19,15 +20,15 @@ from typing import Protocol
 from orchestrations.columns import Fields
 from orchestrations.loader import Catalog
 from orchestrations.mapping import mapper_for
-from orchestrations.planning import first_rows
+from orchestrations.reading import QueryReader
 from orchestrations.retrying import batches
 from orchestrations.runs import Options
-from orchestrations.sources import open_source
-from orchestrations.staging import Staged, stage
+from orchestrations.sources import Variable, no_variable
+from orchestrations.staging import Staged
+from worker.digests import digest
 from worker.errors import DeskfeedError, NotSent, Throttled, UsageError
 from worker.ledger import Ledger
 from worker.ledger.records import Run
-from worker.ledger.spool import digest
 from worker.ledger.states import RUN_ENDED
 from worker.profile import Profile
 from worker.zendesk.client import Permit
@@ -93,7 +94,8 @@ class Verifier:
         ledger: knows what was delivered.
         catalog: what to query.
         look_up: asks Zendesk.
-        scratch: a folder for the staging file, which holds customers; the caller removes it.
+        scratch: a folder for the staging files, which hold customers; the caller removes it.
+        variable: where the URLs of databases stand.
         fields: the account's user fields: rows must be mapped as they were for the run.
     """
 
@@ -103,12 +105,14 @@ class Verifier:
         catalog: Catalog,
         look_up: LookUp,
         scratch: Path,
+        variable: Variable = no_variable,
         fields: Fields = None,
     ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._look_up = look_up
         self._scratch = scratch
+        self._variable = variable
         self._fields = fields
 
     def verify(self, run: Run, sample: int | None = None) -> Verified:
@@ -124,15 +128,11 @@ class Verifier:
         """
         refuse_unverifiable(run)
         orchestration = self._catalog.orchestration(run.orchestration)
-        source = self._catalog.sources[orchestration.source]
-        with open_source(source, self._catalog.folder, scratch=self._scratch) as opened:
-            result = opened.query(self._catalog.queries[orchestration.name])
-            of_run = Options.from_json(run.options).sample
-            if of_run is not None:
-                result = first_rows(result, of_run)
-            mapper = mapper_for(orchestration, result.columns, self._fields)
-            with stage(result, mapper, self._scratch) as staged:
-                return self._compare_all(run, staged, sample)
+        reader = QueryReader(self._catalog, self._variable, self._scratch)
+        options = Options.from_json(run.options)
+        make = partial(mapper_for, orchestration, fields=self._fields)
+        with reader.snapshot(orchestration, options, make).staged as staged:
+            return self._compare_all(run, staged, sample)
 
     def _compare_all(self, run: Run, staged: Staged, sample: int | None) -> Verified:
         tally = _Tally()

@@ -122,6 +122,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     "query_failed": Explanation(
         "The query failed", "Correct the query or its source, then start the run again."
     ),
+    "source_not_set": Explanation(
+        "The source's database is not known",
+        "Set the variable that `url_env:` names in the environment, in .env or as a secret file.",
+    ),
     "missing_required_field": Explanation(
         "A required column is missing",
         "Add the column to the query (or rename one with AS), then start the run again.",
@@ -245,7 +249,13 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The row is too large to send", "Shorten the long values of this row in the source."
     ),
     "duplicate": Explanation(
-        "A later row of the result has the same key", "Nothing to do: the last row was sent."
+        "Another row of the result is the same person",
+        "Nothing to do: the last row was sent. Which one that is, ORDER BY in the query says.",
+    ),
+    "shared_email": Explanation(
+        "Several external_ids have this e-mail",
+        "Say in the source whose address it is, or let these rows go without it: "
+        "`on_shared_email: drop_email` in the orchestration's file.",
     ),
     "newer_run": Explanation(
         "A later run has taken care of this person",

@@ -10,11 +10,13 @@ import click
 from rich.table import Table
 
 from orchestrations.cli import opened
-from orchestrations.cli.output import console, print_json, say_error, verb
+from orchestrations.cli.output import PARAM_HELP, console, print_json, say_error, verb
 from worker.errors import DeskfeedError, UsageError
-from worker.settings import settings
+from worker.settings import settings, variable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrations.loader import Catalog
     from orchestrations.spec import Orchestration
 
@@ -27,15 +29,34 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Only write the JSON Schemas of the catalog's files, for editors, into this folder.",
 )
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @verb
-def check(orchestration: str | None, *, schema: Path | None, as_json: bool) -> None:
+def check(
+    orchestration: str | None, *, schema: Path | None, params: tuple[str, ...], as_json: bool
+) -> None:
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    from orchestrations.changes import contested
+    from orchestrations.columns import targets
+    from orchestrations.params import params_of
+
     if schema is not None:
         _write_schemas(schema, as_json=as_json)
         return
     catalog = opened.catalog()
-    names = [orchestration] if orchestration else sorted(catalog.orchestrations)
-    found = [_check_one(catalog, catalog.orchestration(name)) for name in names]
+    wanted = [catalog.orchestration(orchestration).name] if orchestration else None
+    # Whether another one writes the same fields, only the others' columns show.
+    checked = {
+        name: _check_one(catalog, spec, params_of(params) if name == orchestration else {})
+        for name, spec in sorted(catalog.orchestrations.items())
+    }
+    written = {
+        name: targets(item["columns"], catalog.orchestrations[name])
+        for name, item in checked.items()
+    }
+    same = contested(catalog, written)
+    for name, item in checked.items():
+        item["warnings"] += same[name]
+    found = [item for name, item in checked.items() if wanted is None or name in wanted]
     broken = [item for item in found if item["error"]]
     if as_json:
         print_json({"ok": not broken, "orchestrations": found})
@@ -59,9 +80,12 @@ def _write_schemas(folder: Path, *, as_json: bool) -> None:
         click.echo(path)
 
 
-def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]:
+def _check_one(
+    catalog: Catalog, orchestration: Orchestration, params: Mapping[str, str]
+) -> dict[str, Any]:
     from orchestrations.mapping import mapper_for
-    from orchestrations.sources import open_source
+    from orchestrations.reading import QueryReader
+    from orchestrations.runs import Options
 
     answer: dict[str, Any] = {
         "orchestration": orchestration.name,
@@ -72,12 +96,12 @@ def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]
         "error": None,
     }
     try:
-        source = catalog.sources[orchestration.source]
         with (
             TemporaryDirectory() as temp,
-            open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
+            QueryReader(catalog, variable, Path(temp)).rows(
+                orchestration, Options(params=params)
+            ) as result,
         ):
-            result = opened_source.query(catalog.queries[orchestration.name])
             answer["columns"] = list(result.columns)
             mapper = mapper_for(orchestration, result.columns)
             answer["warnings"] = list(mapper.warnings)

@@ -12,7 +12,14 @@ import click
 from rich.table import Table
 
 from orchestrations.cli import opened
-from orchestrations.cli.output import console, errors, print_json, say_error, verb
+from orchestrations.cli.output import (
+    PARAM_HELP,
+    console,
+    errors,
+    print_json,
+    say_error,
+    verb,
+)
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of the result."
 )
+@click.option("--full", is_flag=True, help="Send also what has not changed (`send: changed`).")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @click.option("--key", metavar="K", help="The same key again is the same run, started once.")
 @click.option("--dry-run", is_flag=True, help="Everything but the sending: says what would go.")
 @verb
@@ -35,6 +44,8 @@ def run(
     *,
     wait: bool,
     sample: int | None,
+    full: bool,
+    params: tuple[str, ...],
     key: str | None,
     dry_run: bool,
     as_json: bool,
@@ -46,11 +57,13 @@ def run(
     """
     from orchestrations import runs
     from orchestrations.cli import trial_verbs
+    from orchestrations.params import params_of
 
+    options = runs.Options(sample=sample, full=full, params=params_of(params))
     if dry_run:
         if wait or key:
             raise UsageError("--dry-run starts no run, so --wait and --key mean nothing with it")
-        trial_verbs.dry_run(orchestration, sample, as_json=as_json)
+        trial_verbs.dry_run(orchestration, options, as_json=as_json)
         return
     catalog = opened.catalog()
     runs.refuse_draft(catalog.orchestration(orchestration))
@@ -62,7 +75,7 @@ def run(
             ledger=ledger,
             principal=opened.principal(),
             key=key,
-            options=runs.Options(sample=sample),
+            options=options,
         )
         reached = enqueue_plan(begun.run_id) if new else True
         if not as_json:
@@ -220,6 +233,8 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
     error = report.error_as_json(run.error)
     if error is not None:
         say_error(f"{error['title']}: {error['message']}", error["resolution"])
+    for warning in view.warnings:
+        click.echo(f"warning: {warning}")
     _print_family(view)
     _print_next(view)
 
@@ -248,6 +263,8 @@ def _print_family(view: RunView) -> None:
 def _add_reasons(table: Table, view: RunView, kind: str) -> None:
     from orchestrations import report
 
+    if kind == "skipped" and view.run.unchanged:
+        table.add_row("", f"{view.run.unchanged:,}", "Zendesk has them already (unchanged)")
     for (of, code), count in sorted(view.reasons.items(), key=lambda item: -item[1]):
         if of == kind:
             table.add_row("", f"{count:,}", f"{report.title_of(code)} ({code})")

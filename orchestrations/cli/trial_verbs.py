@@ -14,14 +14,22 @@ from rich.table import Table
 
 from orchestrations.cli import opened
 from orchestrations.cli.asking import leave_for
-from orchestrations.cli.output import EXIT_FAILED, console, print_json, say_error, verb
+from orchestrations.cli.output import (
+    EXIT_FAILED,
+    PARAM_HELP,
+    console,
+    print_json,
+    say_error,
+    verb,
+)
 from worker.errors import DeskfeedError
-from worker.settings import settings
+from worker.settings import settings, variable
 
 if TYPE_CHECKING:
     from orchestrations.loader import Catalog
     from orchestrations.mapping import Mapper
     from orchestrations.preflight import PreFlight
+    from orchestrations.runs import Options
     from orchestrations.spec import Orchestration
     from orchestrations.trial import DryRun
 
@@ -39,19 +47,25 @@ PREVIEW_PATIENCE_S = 5.0
     show_default=True,
     help="How many rows of the result.",
 )
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @verb
-def preview(orchestration: str, count: int, *, as_json: bool) -> None:
+def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json: bool) -> None:
     """Show the first rows of ORCHESTRATION as they would go to Zendesk; nothing is sent.
 
     The account's user fields and staff are asked for; where they cannot be had the rows are shown
     without them, and that is said.
     """
     from orchestrations import trial
+    from orchestrations.params import params_of
+    from orchestrations.reading import QueryReader
+    from orchestrations.runs import Options
 
     catalog = opened.catalog()
     chosen = catalog.orchestration(orchestration)
+    options = Options(sample=count, params=params_of(params))
     with scratch() as folder, maker(catalog, chosen) as (make, missing):
-        found = trial.preview(catalog, chosen, count, make, folder)
+        reader = QueryReader(catalog, variable, folder)
+        found = trial.preview(reader, chosen, options, make)
         rows = [trial.as_json(row) for row in found.rows]
     warnings = [*found.warnings, *missing]
     if as_json:
@@ -130,22 +144,23 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def dry_run(orchestration: str, sample: int | None, *, as_json: bool) -> None:
+def dry_run(orchestration: str, options: Options, *, as_json: bool) -> None:
     """Do everything of a run but the sending, and tell what it would have sent."""
     from orchestrations import trial
+    from orchestrations.reading import QueryReader
 
     catalog = opened.catalog()
     chosen = catalog.orchestration(orchestration)
     account = catalog.destinations[chosen.destination].account
     with scratch() as folder, opened.ledger() as ledger, _asked(catalog, chosen) as asking:
         found = asking.check(chosen)
+        kept = ledger.kept
         done = trial.dry_run(
-            catalog,
+            QueryReader(catalog, variable, folder),
             chosen,
+            options,
             lambda columns: asking.mapper(chosen, columns, found),
-            folder,
-            count_unchanged=trial.unchanged_counter(ledger, account, chosen.name),
-            sample=sample,
+            trial.Known(kept.hash_key, kept.marks(account, chosen.name)),
         )
     if as_json:
         print_json(_as_json(chosen, done))

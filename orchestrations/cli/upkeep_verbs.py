@@ -20,7 +20,7 @@ from orchestrations.cli.asking import leave_for
 from orchestrations.cli.limits_verbs import TimeSpan
 from orchestrations.cli.output import EXIT_FAILED, console, fail, print_json, verb
 from worker.errors import RunError
-from worker.settings import settings
+from worker.settings import settings, variable
 
 if TYPE_CHECKING:
     from orchestrations.verification import Verified
@@ -70,7 +70,7 @@ def verify(run_id: str, *, sample: int | None, as_json: bool) -> None:
             leave = leave_for(run.target.account)
             reader = verification.Reader(client, leave.permit, leave.failed)
             fields = opened.fields_of(client, leave.permit, run.target.account)
-            verifier = verification.Verifier(ledger, catalog, reader, scratch, fields)
+            verifier = verification.Verifier(ledger, catalog, reader, scratch, variable, fields)
             found = verifier.verify(run, sample)
     _tell(run, found, as_json=as_json)
 

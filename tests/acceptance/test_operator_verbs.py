@@ -236,7 +236,7 @@ def test_rules_reach_zendesk_and_a_dry_run_and_verify_know_them(stage):
         "C2,Bob,bob@example.com,iron,+1 512 555 0144,,x\n"
         "C3,Boss,Agent@Socktown.example,gold,,vip,x\n",
         sql="SELECT * FROM people ORDER BY id",
-        rules=RULES,
+        more=RULES,
     )
     change_behind_our_back(stage, email="ada@example.com", name="Ada", tags=["old"])
     tried = stage.json("run", "loyalty", "--dry-run")

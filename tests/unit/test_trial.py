@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
-from world import TARGET, write_catalog
+from world import write_catalog
 
 from orchestrations import trial
 from orchestrations.loader import load_catalog
 from orchestrations.mapping import mapper_for
+from orchestrations.reading import QueryReader
+from orchestrations.runs import Options
+from orchestrations.sources import no_variable
+from worker.digests import digest, key_hash, mark
 from worker.errors import RunError
 from worker.profile import Profile
 
 ROWS = "id,name,mail\n1,Ada,ada@example.com\n2,,b@example.com\n3,Cy,\n1,Ada B,ada@example.com\n"
 
 
+KEY = b"k" * 32
+
+
 @pytest.fixture
-def dry(tmp_path, ledger):
+def dry(tmp_path):
     """Return a function that runs dry over a catalog made from keywords."""
 
-    def make(sample=None, unchanged=0, **kwargs):
+    def make(confirmed=(), **kwargs):
+        asked = {name: kwargs.pop(name) for name in ("sample", "full") if name in kwargs}
         catalog = load_catalog(write_catalog(tmp_path / "catalog", **{"rows": ROWS, **kwargs}))
         chosen = catalog.orchestration("loyalty")
+        marks = [mark(key_hash(p.key, KEY), digest(p.user)) for p in confirmed]
         return trial.dry_run(
-            catalog,
+            QueryReader(catalog, no_variable, tmp_path / "scratch"),
             chosen,
-            lambda columns: mapper_for(chosen, columns),
-            tmp_path,
-            count_unchanged=lambda _chunk: unchanged,
-            sample=sample,
+            Options(**asked),
+            partial(mapper_for, chosen),
+            trial.Known(KEY, marks),
         )
 
     return make
 
 
+def as_sent(row, **user):
+    return Profile(row, {"verified": True, "skip_verify_email": True, **user})
+
+
+CY = as_sent(3, external_id="3", name="Cy")
+
+
 def test_a_dry_run_counts_what_would_be_sent_and_what_not(dry):
-    done = dry(unchanged=1)
+    done = dry([CY])
     assert (done.read, done.to_send, done.changed, done.unchanged) == (4, 2, 1, 1)
     assert done.rejected == {("failed", "missing_name"): 1, ("skipped", "duplicate"): 1}
     assert (done.chunks, done.warnings, done.error) == (1, (), None)
     assert done.read == done.to_send + sum(done.rejected.values())
+
+
+def test_what_is_unchanged_would_not_be_sent_where_only_changes_are(dry):
+    assert dry([CY], send="changed").to_send == 1
+    assert dry([CY], send="changed", full=True).to_send == 2
 
 
 def test_a_dry_run_tells_the_threshold_that_would_fail_it_beside_the_counts(dry):
@@ -59,24 +81,15 @@ def test_a_dry_run_fails_with_its_query(dry):
 
 def test_a_dry_run_leaves_no_rows_behind(dry, tmp_path):
     dry()
-    assert not [path for path in tmp_path.iterdir() if path.is_dir() and path.name != "catalog"]
-
-
-def test_what_zendesk_confirmed_counts_as_unchanged(ledger, sending):
-    from worker.ledger.spool import digest
-
-    profile = Profile(1, {"external_id": "A", "name": "Ada"})
-    count = trial.unchanged_counter(ledger, TARGET.account, "loyalty")
-    ledger.kept.digests = lambda *_: [digest(profile.user), None]
-    assert count((profile, profile)) == 1
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_preview_shows_profiles_and_refusals_in_order(tmp_path):
-    catalog = load_catalog(write_catalog(tmp_path / "catalog", rows=ROWS))
+    sql = "SELECT id AS external_id, name, 1 AS shoe_size FROM people"
+    catalog = load_catalog(write_catalog(tmp_path / "catalog", rows=ROWS, sql=sql))
     chosen = catalog.orchestration("loyalty")
-    sql = {"loyalty": "SELECT id AS external_id, name, 1 AS shoe_size FROM people"}
-    object.__setattr__(catalog, "queries", sql)
-    found = trial.preview(catalog, chosen, 2, lambda columns: mapper_for(chosen, columns), tmp_path)
+    reader = QueryReader(catalog, no_variable, tmp_path)
+    found = trial.preview(reader, chosen, Options(sample=2), partial(mapper_for, chosen))
     first, second = map(trial.as_json, found.rows)
     assert (first["user"]["external_id"], first["code"]) == ("1", None)
     assert (second["user"], second["code"]) == (None, "missing_name")

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
+from worker.digests import key_hash
 from worker.errors import LedgerError, Superseded
 from worker.ledger import children, spool
 from worker.ledger.database import Database
@@ -296,7 +297,7 @@ class Chunks:
                 first_submitted_at=func.coalesce(chunks.c.first_submitted_at, now),
                 wake_at=now + self._times.lease,
             )
-            hashes = [spool.key_hash(profile.key, self._hash_key) for profile in claim.profiles]
+            hashes = [key_hash(profile.key, self._hash_key) for profile in claim.profiles]
             connection.execute(
                 delete(delivered).where(
                     delivered.c.account == claim.target.account,

@@ -250,7 +250,7 @@ class RunView:
         reasons: (outcome kind, code) -> rows.
         retries: the runs that retry rows of this one, oldest first.
         rows_pruned: whether the single rows are gone, and only their sums are left.
-        warnings: what its owner should know though nothing failed; names of columns, no values.
+        warnings: what somebody should know of how it was planned.
     """
 
     run: Run

@@ -138,6 +138,16 @@ class Views:
             ]
 
 
+def _warnings(connection: Connection, run_id: str) -> tuple[str, ...]:
+    """Return the warnings of planning, each once: a second planner warned anew."""
+    found = connection.scalars(
+        select(events.c.data)
+        .where(events.c.run_id == run_id, events.c.kind == "planning_warning")
+        .order_by(events.c.id)
+    )
+    return tuple(dict.fromkeys(orjson.loads(data)["what"] for data in found))
+
+
 class _Kept:
     """The kept rows of a run, loaded batch by batch as they are asked for."""
 
@@ -228,13 +238,6 @@ def _reasons(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:
 def _retries(connection: Connection, run_id: str) -> tuple[str, ...]:
     query = select(runs.c.run_id).where(runs.c.parent_run == run_id)
     return tuple(connection.scalars(query.order_by(runs.c.created_at, runs.c.run_id)))
-
-
-def _warnings(connection: Connection, run_id: str) -> tuple[str, ...]:
-    """Return each warning once: a planning that was begun anew may have given it again."""
-    query = select(events.c.data).where(events.c.run_id == run_id, events.c.kind == "run_warning")
-    found = connection.scalars(query.order_by(events.c.id))
-    return tuple(dict.fromkeys(str(orjson.loads(data)["what"]) for data in found))
 
 
 def _is_pruned(connection: Connection, run_id: str) -> bool:
