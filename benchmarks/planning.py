@@ -80,7 +80,7 @@ FILES = {
     ),
     "catalog/people.yaml": (
         "description: Invented people\nstatus: active\nsource: people\nquery: people.sql\n"
-        "destination: socktown\nsend: changed\n"
+        "destination: socktown\nsend: changed\nphone_region: US\n"
     ),
     "catalog/people.sql": "SELECT * FROM people",
     "catalog/sources/people.yaml": "type: files\ntables: {{people: people.parquet}}\n",
