@@ -12,6 +12,7 @@ query does not say which row is later; the mark stands for the person with this 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -78,6 +79,10 @@ class Encoder:
                 refused.append(row)
                 failed += mapped.kind == OutcomeKind.FAILED
         return Encoded(b"".join(lines), b"".join(keys), tuple(refused), failed)
+
+    def dropped(self) -> Counter[str]:
+        """Return how many values of each column this mapper has left out, if it counts them."""
+        return Counter(getattr(self.mapper, "dropped", None))
 
     def _keys(self, row: int, user: Mapping[str, Any], text: bytes) -> bytes:
         external_id, email = user.get("external_id"), user.get("email")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -92,10 +93,12 @@ class Staged:
 
     Attributes:
         rows_read: rows of the result; each is in `chunks`, in `rejected`, or unchanged.
+        dropped: values that the mapping left out because they cannot be sent, by column.
     """
 
     def __init__(self, folder: Path, rules: Rules, encoder: Encoder) -> None:
         self.rows_read = 0
+        self.dropped: Counter[str] = Counter()
         self._folder = folder
         self._rules = rules
         self._encoder = encoder
@@ -213,6 +216,7 @@ class Staged:
                     break
         finally:
             own.close()
+        self.dropped += self._encoder.dropped()
         first = next(result.batches, None)
         if first is not None:
             self._write_more(first, result, progress)
@@ -228,6 +232,7 @@ class Staged:
                     progress(self.rows_read)
                 batch = next(result.batches, None)
             self._note(crew.finish())
+            self.dropped += crew.dropped
         self._segments.sort(key=lambda segment: segment.first)
 
     def _begin(self, batch: Batch) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections import Counter
 
 import orjson
 import pytest
@@ -287,6 +288,24 @@ def test_helpers_change_nothing_but_the_time_it_takes(tmp_path, helped, monkeypa
         assert helped_chunks == list(alone.chunks())
         assert helped_rejected == list(alone.rejected())
         assert alone.failed == found.failed
+
+
+class Counts:
+    """A mapping that leaves values out and counts them."""
+
+    def __init__(self):
+        self.dropped = Counter()
+
+    def map(self, row, values):
+        self.dropped["phone"] += 1
+        return Profile(row, {"external_id": values[0], "name": "Ada"})
+
+
+@pytest.mark.parametrize("rows", [3, 6, 100])
+def test_what_a_mapping_left_out_is_counted_wherever_it_ran(tmp_path, helped, rows):
+    encoder = Encoder(Counts())
+    with stage(result([(str(i), None, "A") for i in range(rows)]), encoder, tmp_path) as found:
+        assert found.dropped == {"phone": rows}
 
 
 class Breaks:
