@@ -33,5 +33,15 @@ def contested(catalog: Catalog, columns: Mapping[str, Sequence[str]]) -> dict[st
     return found
 
 
+def neighbours(catalog: Catalog, name: str) -> list[str]:
+    """Return an orchestration and the active ones that write to the same account, by name."""
+    return [
+        other
+        for other, spec in sorted(catalog.orchestrations.items())
+        if other == name
+        or (spec.status == "active" and _account(catalog, other) == _account(catalog, name))
+    ]
+
+
 def _account(catalog: Catalog, name: str) -> str:
     return catalog.destinations[catalog.orchestrations[name].destination].account

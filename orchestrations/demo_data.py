@@ -52,7 +52,7 @@ UNKNOWN_TIER = (333, 1111, 2022)
 REPEATS_ID = {800: 100, 1400: 250, 1999: 1201, 2300: 2299}
 """Row -> an earlier row of the same customer: a new e-mail, and the id in small letters."""
 REPEATS_EMAIL = {950: 430, 1600: 1599, 2100: 700, 2450: 1888}
-"""Row -> an earlier row of the same person: a second id, and the e-mail in capitals."""
+"""Row -> an earlier row with another id and the same e-mail, in capitals: whose is it?"""
 
 _FIRST = (
     "Ada,Amir,Anita,Bea,Bruno,Carmen,Chidi,Dario,Elif,Emil,Fatima,Felix,Grace,Hana,Hugo,Ines,"

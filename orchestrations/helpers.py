@@ -14,8 +14,8 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,6 @@ class Written:
         rows: how many it has.
         refused: numbers of the rows that are not sent.
         failed: how many of these failed.
-        dropped: column -> values of it that were left out.
     """
 
     number: int
@@ -58,7 +57,6 @@ class Written:
     rows: int
     refused: tuple[int, ...]
     failed: int
-    dropped: Mapping[str, int]
 
 
 class Writer:
@@ -84,7 +82,6 @@ class Writer:
             len(batch),
             encoded.refused,
             encoded.failed,
-            encoded.dropped,
         )
 
     def close(self) -> None:
@@ -109,9 +106,13 @@ class Crew:
         encoder: pickled into each helper.
         folder: where their files lie.
         numbers: of their files; one helper for each.
+
+    Attributes:
+        dropped: values that their mappers left out, by column; complete after `finish`.
     """
 
     def __init__(self, encoder: Encoder, folder: Path, numbers: Sequence[int]) -> None:
+        self.dropped: Counter[str] = Counter()
         self._helpers: list[_Helper] = []
         self._turn: deque[_Helper] = deque()
         try:
@@ -143,7 +144,7 @@ class Crew:
         for helper in self._helpers:
             while helper.outstanding:
                 answers.append(helper.answer())
-            helper.end()
+            self.dropped += helper.end()
         return answers
 
     def __enter__(self) -> Crew:
@@ -194,8 +195,8 @@ class _Helper:
         assert isinstance(answer, Written)  # noqa: S101 - a helper answers with nothing else
         return answer
 
-    def end(self) -> None:
-        """Wait until its files are complete."""
+    def end(self) -> Counter[str]:
+        """Wait until its files are complete; return what its mapper left out."""
         self._in.close()
         try:
             answer = pickle.load(self._out)  # noqa: S301 - our own process wrote it
@@ -203,8 +204,9 @@ class _Helper:
             answer = None
         if isinstance(answer, DeskfeedError):
             raise answer
-        if self._process.wait():
+        if self._process.wait() or not isinstance(answer, Counter):
             raise self._died()
+        return answer
 
     def kill(self) -> None:
         if self._process.poll() is None:
@@ -261,9 +263,11 @@ def main() -> int:
 
 def _serve(questions: IO[bytes], answers: IO[bytes]) -> None:
     encoder, folder, number = pickle.load(questions)  # noqa: S301 - our own reader wrote it
+    before = encoder.dropped()  # of the reader, which pickled its mapping
     writer = Writer(encoder, folder, number)
     try:
         while (message := pickle.load(questions)) is not None:  # noqa: S301 - see above
             _write(answers, writer.write(*message))
     finally:
         writer.close()
+    _write(answers, encoder.dropped() - before)

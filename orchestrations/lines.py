@@ -12,6 +12,7 @@ query does not say which row is later; the mark stands for the person with this 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -29,10 +30,6 @@ class Maps(Protocol):
         """Return the profile of a row, or why there is none; raises nothing."""
         ...
 
-    def take_dropped(self) -> Mapping[str, int]:
-        """Return how many values of which column were left out since this was asked last."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -43,14 +40,12 @@ class Encoded:
         keys: one for each profile.
         refused: numbers of the rows that are not sent.
         failed: how many of these failed (the others are rightly not sent).
-        dropped: column -> values of it that were left out.
     """
 
     lines: bytes
     keys: bytes
     refused: tuple[int, ...]
     failed: int
-    dropped: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +78,11 @@ class Encoder:
                 lines.append(b"[%d,%b]\n" % (row, _refused(mapped)))
                 refused.append(row)
                 failed += mapped.kind == OutcomeKind.FAILED
-        dropped = self.mapper.take_dropped()
-        return Encoded(b"".join(lines), b"".join(keys), tuple(refused), failed, dropped)
+        return Encoded(b"".join(lines), b"".join(keys), tuple(refused), failed)
+
+    def dropped(self) -> Counter[str]:
+        """Return how many values of each column this mapper has left out, if it counts them."""
+        return Counter(getattr(self.mapper, "dropped", None))
 
     def _keys(self, row: int, user: Mapping[str, Any], text: bytes) -> bytes:
         external_id, email = user.get("external_id"), user.get("email")

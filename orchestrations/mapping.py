@@ -103,7 +103,7 @@ class Mapper:
 
     Attributes:
         warnings: one sentence for each column that is not sent; names only.
-        dropped: column -> values that were left out because they could not be sent.
+        dropped: column -> values that were left out because they could not be sent, so far.
 
     Raises:
         RunError: as `columns.lay_out`; also `invalid_columns` when a constant or a default cannot
@@ -162,12 +162,6 @@ class Mapper:
             detail = f"the row is {size // 1024 + 1} KiB of JSON; at most {MAX_ROW_BYTES // 1024}"
             return self._rejected(row, values, "row_too_large", detail)
         return Profile(row, user)
-
-    def take_dropped(self) -> dict[str, int]:
-        """Return what was dropped since this was asked last: column -> values."""
-        taken = dict(self.dropped)
-        self.dropped.clear()
-        return taken
 
     def _user(self, values: Sequence[Any]) -> dict[str, Any]:
         user = self._user_base.copy()

@@ -93,7 +93,7 @@ class Staged:
 
     Attributes:
         rows_read: rows of the result; each is in `chunks`, in `rejected`, or unchanged.
-        dropped: column -> values of it that were left out.
+        dropped: values that the mapping left out because they cannot be sent, by column.
     """
 
     def __init__(self, folder: Path, rules: Rules, encoder: Encoder) -> None:
@@ -216,6 +216,7 @@ class Staged:
                     break
         finally:
             own.close()
+        self.dropped += self._encoder.dropped()
         first = next(result.batches, None)
         if first is not None:
             self._write_more(first, result, progress)
@@ -231,6 +232,7 @@ class Staged:
                     progress(self.rows_read)
                 batch = next(result.batches, None)
             self._note(crew.finish())
+            self.dropped += crew.dropped
         self._segments.sort(key=lambda segment: segment.first)
 
     def _begin(self, batch: Batch) -> int:
@@ -244,7 +246,6 @@ class Staged:
         for w in written:
             self._segments.append(_Segment(w.number, w.length, w.first, w.rows))
             self._refused_failed += w.failed
-            self.dropped.update(w.dropped)
             for row in w.refused:
                 self._verdicts[row] = Verdict.REFUSED
 

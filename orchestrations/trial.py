@@ -84,7 +84,7 @@ def preview(
         mapper = make(result.columns)
         values = (row for batch in result.batches for row in batch)
         rows = tuple(mapper.map(number, row) for number, row in enumerate(values, start=1))
-        return Preview(rows, (*mapper.warnings, *left_out(mapper.take_dropped())))
+        return Preview(rows, (*mapper.warnings, *left_out(mapper.dropped)))
 
 
 def dry_run(

@@ -35,7 +35,7 @@ def check(
     orchestration: str | None, *, schema: Path | None, params: tuple[str, ...], as_json: bool
 ) -> None:
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
-    from orchestrations.changes import contested
+    from orchestrations.changes import contested, neighbours
     from orchestrations.columns import targets
     from orchestrations.params import params_of
 
@@ -43,11 +43,14 @@ def check(
         _write_schemas(schema, as_json=as_json)
         return
     catalog = opened.catalog()
-    wanted = [catalog.orchestration(orchestration).name] if orchestration else None
-    # Whether another one writes the same fields, only the others' columns show.
+    given, names = params_of(params), sorted(catalog.orchestrations)
+    if orchestration:  # whether another one writes the same fields, only the others' columns show
+        names = neighbours(catalog, catalog.orchestration(orchestration).name)
     checked = {
-        name: _check_one(catalog, spec, params_of(params) if name == orchestration else {})
-        for name, spec in sorted(catalog.orchestrations.items())
+        name: _check_one(
+            catalog, catalog.orchestration(name), given if name == orchestration else {}
+        )
+        for name in names
     }
     written = {
         name: targets(item["columns"], catalog.orchestrations[name])
@@ -56,7 +59,7 @@ def check(
     same = contested(catalog, written)
     for name, item in checked.items():
         item["warnings"] += same[name]
-    found = [item for name, item in checked.items() if wanted is None or name in wanted]
+    found = [item for name, item in checked.items() if orchestration in (None, name)]
     broken = [item for item in found if item["error"]]
     if as_json:
         print_json({"ok": not broken, "orchestrations": found})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections import Counter
 
 import orjson
 import pytest
@@ -289,14 +290,25 @@ def test_helpers_change_nothing_but_the_time_it_takes(tmp_path, helped, monkeypa
         assert alone.failed == found.failed
 
 
-class Drops:
-    """What a mapping has beside `map`."""
+class Counts:
+    """A mapping that leaves values out and counts them."""
 
-    def take_dropped(self):
-        return {"phone": 1}
+    def __init__(self):
+        self.dropped = Counter()
+
+    def map(self, row, values):
+        self.dropped["phone"] += 1
+        return Profile(row, {"external_id": values[0], "name": "Ada"})
 
 
-class Breaks(Drops):
+@pytest.mark.parametrize("rows", [3, 6, 100])
+def test_what_a_mapping_left_out_is_counted_wherever_it_ran(tmp_path, helped, rows):
+    encoder = Encoder(Counts())
+    with stage(result([(str(i), None, "A") for i in range(rows)]), encoder, tmp_path) as found:
+        assert found.dropped == {"phone": rows}
+
+
+class Breaks:
     """A mapping with a defect."""
 
     def map(self, row, values):
@@ -305,7 +317,7 @@ class Breaks(Drops):
         return Profile(row, {"external_id": values[0], "name": "Ada"})
 
 
-class Dies(Drops):
+class Dies:
     """A mapping in a process that the system ends, for want of memory perhaps."""
 
     def map(self, row, values):
@@ -314,7 +326,7 @@ class Dies(Drops):
         return Profile(row, {"external_id": values[0], "name": "Ada"})
 
 
-class Refuses(Drops):
+class Refuses:
     """A mapping that fails the run."""
 
     def map(self, row, values):

@@ -97,11 +97,10 @@ class Kept:
                     .order_by(delivered.c.key_hash)
                     .limit(MARKS_A_LOOK)
                 ).all()
-            for row in rows:
-                yield mark(bytes(row.key_hash), bytes(row.digest))
+            yield from (mark(hashed, confirmed) for hashed, confirmed in rows)
             if len(rows) < MARKS_A_LOOK:
                 return
-            after = bytes(rows[-1].key_hash)
+            after = rows[-1].key_hash
 
     def retryable(self, run_id: str, codes: Sequence[str] = ()) -> Retryable:
         """Count the rows of an ended run that did not arrive.
