@@ -49,7 +49,7 @@ def journey(tmp_path_factory):
         stage.journal_after = stage.sandbox.journal()
         stage.again = json.loads(stage.deskfeed("run", "loyalty", "--wait", "--json").stdout)
         stage.journal_again = stage.sandbox.journal()
-        stage.sample = stage.json("run", "loyalty", "--wait", "--full", "--sample", "200")
+        stage.sample = stage.json("run", "loyalty", "--wait", "--full", "--sample", "100")
         yield stage
 
 
@@ -173,7 +173,7 @@ def test_a_full_run_updates_the_same_people(journey):
 
     assert rows["created"] == 0
     assert rows["updated"] == rows["read"] - rows["failed"] - rows["skipped"]
-    assert rows["read"] == 200
+    assert rows["read"] == 100
     assert len(journey.sandbox.users()) == len(journey.users_after)
 
 
