@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ class Planned:
     Attributes:
         what: which one.
         seconds: from the start of the process to its end.
+        cpu_s: processor time of the process and its helpers.
         scan_s: a plain scan of the same file.
         memory: peak of the resident memory of the process and its helpers, each its own, in bytes.
         run: as the ledger has it then.
@@ -103,6 +105,7 @@ class Planned:
 
     what: str
     seconds: float
+    cpu_s: float
     scan_s: float
     memory: int
     run: Run
@@ -121,6 +124,7 @@ class Planned:
             f"{self.run.rows_read:,}",
             f"{self.pending:,}",
             f"{self.seconds:.1f} s",
+            f"{self.cpu_s:.1f} s",
             f"{self.rate:,.0f}",
             f"{self.scan_s:.2f} s",
             f"{self.seconds / self.scan_s:.0f}",
@@ -129,7 +133,18 @@ class Planned:
         )
 
 
-HEAD = ("run", "rows", "to send", "took", "rows/s", "plain scan", "ratio", "memory", "requests")
+HEAD = (
+    "run",
+    "rows",
+    "to send",
+    "took",
+    "CPU",
+    "rows/s",
+    "plain scan",
+    "ratio",
+    "memory",
+    "requests",
+)
 
 
 class Bench:
@@ -170,19 +185,19 @@ class Bench:
         catalog = load_catalog(self.folder / "catalog")
         run, _ = runs.start(catalog, "people", ledger=self.ledger, principal="bench")
         asked = len(self._sandbox.journal())
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), _cpu_of_children()
         with subprocess.Popen(
             [sys.executable, "-m", "orchestrations.planner", run.run_id],
             env={**os.environ, **self._environment()},
             stdin=subprocess.PIPE,
         ) as planner:
             memory = _watched(planner)
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, _cpu_of_children() - cpu
         view = self.ledger.views.run(run.run_id)
         if view is None or not view.run.spool_complete:
             raise SystemExit(f"{what}: the run was not planned: {view and view.run.error}")
         requests = len(self._sandbox.journal()) - asked
-        return Planned(what, seconds, scan, memory, view.run, view.rows.pending, requests)
+        return Planned(what, seconds, cpu, scan, memory, view.run, view.rows.pending, requests)
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -263,6 +278,12 @@ def _duckdb(sql: str) -> None:
         connection.execute(sql).fetchall()
     finally:
         connection.close()
+
+
+def _cpu_of_children() -> float:
+    """Return the processor time of all children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _watched(planner: subprocess.Popen[bytes]) -> int:
