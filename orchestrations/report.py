@@ -90,6 +90,8 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "parent_run": run.parent_run,
         "retries": list(view.retries),
         "rows": asdict(view.rows),
+        "unchanged": run.unchanged,
+        "warnings": list(view.warnings),
         "chunks": chunk_buckets(view),
         "posts": view.posts,
         "polls": run.polls,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
 from orchestrations.loader import Catalog
+from orchestrations.params import resolved
 from orchestrations.spec import Destination, Orchestration
 from worker.errors import UsageError
 from worker.hints import Plan
@@ -24,10 +25,14 @@ class Options:
     Attributes:
         sample: send only so many rows from the top of the result; None for all.
         codes: of a retry: only rows with one of these codes; none for all.
+        full: send also the rows that are unchanged.
+        params: values of the query's placeholders.
     """
 
     sample: int | None = None
     codes: tuple[str, ...] = ()
+    full: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self, orchestration: Orchestration) -> Mapping[str, Any]:
         """What the ledger keeps of them, with what the orchestration says about sending.
@@ -39,13 +44,21 @@ class Options:
             "sample": self.sample,
             "max_failed_percent": most,
             "share": orchestration.share,
+            **({"adds_tags": True} if orchestration.tags == "add" else {}),
             **({"codes": list(self.codes)} if self.codes else {}),
+            **({"full": True} if self.full else {}),
+            **({"params": dict(self.params)} if self.params else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
         """Return the options that a run was started with."""
-        return cls(sample=data.get("sample"), codes=tuple(data.get("codes", ())))
+        return cls(
+            sample=data.get("sample"),
+            codes=tuple(data.get("codes", ())),
+            full=bool(data.get("full", False)),
+            params=data.get("params", {}),
+        )
 
 
 def start(
@@ -70,11 +83,15 @@ def start(
         options: what else was asked for.
 
     Raises:
-        UsageError: no such orchestration, it is a draft, or a run of it is still active.
+        UsageError: no such orchestration, it is a draft, a parameter is wrong, or a run of it is
+            still active.
     """
     orchestration = catalog.orchestration(name)
     refuse_draft(orchestration)
     destination = catalog.destinations[orchestration.destination]
+    options = options or Options()
+    # As they are now: a later change of the file is not of this run.
+    options = replace(options, params=resolved(orchestration, options.params))
     run_id = new_run_id()
     return ledger.runs.start(
         NewRun(
@@ -83,7 +100,7 @@ def start(
             key=key or run_id,
             target=target_of(destination),
             limits=limits_of(catalog, destination.account),
-            options=(options or Options()).as_json(orchestration),
+            options=options.as_json(orchestration),
             principal=principal,
         )
     )

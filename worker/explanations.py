@@ -111,6 +111,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     "query_failed": Explanation(
         "The query failed", "Correct the query or its source, then start the run again."
     ),
+    "source_not_set": Explanation(
+        "The source's database is not known",
+        "Set the variable that `url_env:` names in the environment, in .env or as a secret file.",
+    ),
     "missing_required_field": Explanation(
         "A required column is missing",
         "Add the column to the query (or rename one with AS), then start the run again.",
@@ -118,6 +122,11 @@ EXPLANATIONS: dict[str, Explanation] = {
     "invalid_columns": Explanation(
         "The query's columns cannot be mapped",
         "Rename or remove the columns named in the query, then start the run again.",
+    ),
+    "unknown_user_field": Explanation(
+        "Zendesk has no such user field",
+        "Make or activate the field in Zendesk (Admin Center, People, User fields), or correct the "
+        "name in the query or the orchestration, then start the run again.",
     ),
     "threshold_exceeded": Explanation(
         "A threshold was exceeded",
@@ -219,8 +228,23 @@ EXPLANATIONS: dict[str, Explanation] = {
     "row_too_large": Explanation(
         "The row is too large to send", "Shorten the long values of this row in the source."
     ),
+    "staff_member": Explanation(
+        "The row is an agent or admin of the account",
+        "Take the person out of the query. If staff should be overwritten by it: `allow_staff: "
+        "true` in the orchestration.",
+    ),
+    "missing_external_id": Explanation(
+        "`tags: add` needs an external_id",
+        "Give the row an external_id in the source, or set `tags: replace` in the orchestration.",
+    ),
     "duplicate": Explanation(
-        "A later row of the result has the same key", "Nothing to do: the last row was sent."
+        "Another row of the result is the same person",
+        "Nothing to do: the last row was sent. Which one that is, ORDER BY in the query says.",
+    ),
+    "shared_email": Explanation(
+        "Several external_ids have this e-mail",
+        "Say in the source whose address it is, or let these rows go without it: "
+        "`on_shared_email: drop_email` in the orchestration's file.",
     ),
     "newer_run": Explanation(
         "A later run has taken care of this person",

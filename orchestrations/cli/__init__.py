@@ -12,6 +12,7 @@ from orchestrations.cli import (
     doctor_verb,
     limits_verbs,
     run_verbs,
+    trial_verbs,
     up_verb,
     upkeep_verbs,
 )
@@ -43,7 +44,7 @@ def deskfeed() -> None:
 for _command in (
     up_verb.up,
     catalog_verbs.check,
-    catalog_verbs.preview,
+    trial_verbs.preview,
     catalog_verbs.destinations,
     run_verbs.run,
     run_verbs.watch,

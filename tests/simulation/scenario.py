@@ -18,10 +18,10 @@ from tests.simulation.process import Process
 from tests.simulation.small_redis import SmallRedis
 from tests.simulation.tally import Say
 from tests.simulation.zendesk import Zendesk
+from worker.digests import digest
 from worker.errors import RunError
 from worker.hints import Plan
 from worker.ledger.records import Limits, NewRun, Target
-from worker.ledger.spool import digest
 from worker.limiter import Go, Limiter
 from worker.profile import OutcomeKind, Profile, RejectedRow
 from worker.times import Times

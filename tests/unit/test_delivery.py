@@ -358,6 +358,24 @@ def test_one_look_answers_for_all_jobs_that_are_due(ready, delivery, ledger, zen
     assert delivery.poll("df-1", 2) == Done()
 
 
+def test_too_many_failures_while_sending_stop_the_run_and_cancel_the_rest(
+    ready, delivery, ledger, zendesk, clock
+):
+    ready(10, 10, 10, options={"max_failed_percent": 10})
+    delivery.submit("df-1", 1)
+    rows = [ResultItem(id=n, status="Failed", failed=True, details="no") for n in range(10)]
+    zendesk.statuses = [{"V3-1": JobStatus("V3-1", JobState.COMPLETED, results=tuple(rows))}]
+    clock.advance(20.0)
+    step = delivery.poll("df-1", 1)
+
+    assert step.hints[-1] == Finish("df-1")
+    view = ledger.views.run("df-1")
+    assert (view.run.state, view.run.error["code"]) == (RunState.FAILED, "threshold_exceeded")
+    assert view.reasons == {("failed", "rejected_by_zendesk"): 10, ("skipped", "cancelled"): 20}
+    assert delivery.submit("df-1", 2) == Done()
+    assert len(zendesk.posts) == 1
+
+
 def test_a_job_that_still_runs_is_looked_at_again(ready, delivery, ledger, zendesk, clock, redis):
     ready(1)
     delivery.submit("df-1", 1)

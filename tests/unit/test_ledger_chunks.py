@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 from world import LIMITS, TARGET
 
+from worker.digests import digest
 from worker.errors import Superseded
 from worker.ledger import spool
 from worker.ledger.records import Limits
@@ -328,7 +329,7 @@ def test_a_digest_is_written_with_the_confirmed_outcome_and_removed_before_the_n
         [Outcome(1, OutcomeKind.CREATED), Outcome(2, OutcomeKind.FAILED, "x")],
     )
     (known,) = known_digests(ledger)
-    assert known.digest == spool.digest(claim.profiles[0].user)
+    assert known.digest == digest(claim.profiles[0].user)
     assert b"C-1" not in known.key_hash
     ledger.runs.close("df-1")
 
@@ -344,7 +345,7 @@ def test_the_digests_are_equal_exactly_when_the_payloads_are():
     same = {"user_fields": {"points": 1, "tier": "gold"}, "name": "A"}
     other = {"name": "A", "user_fields": {"tier": "gold", "points": 2}}
 
-    assert spool.digest(one) == spool.digest(same) != spool.digest(other)
+    assert digest(one) == digest(same) != digest(other)
 
 
 def test_a_refused_chunk_is_split_into_halves_that_replace_it(ledger, sending):

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
+from worker.digests import key_hash
 from worker.errors import LedgerError, Superseded
 from worker.ledger import children, spool
 from worker.ledger.database import Database
@@ -125,6 +126,7 @@ class Chunks:
             chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED
         )
         profiles = intact_profiles(connection, run_id, seq, row.digest)
+        options = orjson.loads(row.options)
         return Claim(
             run_id=run_id,
             seq=seq,
@@ -134,7 +136,8 @@ class Chunks:
             orchestration=row.orchestration,
             target=load_target(row.target),
             profiles=profiles or (),
-            share=float(orjson.loads(row.options).get("share", 1.0)),  # absent in older runs
+            share=float(options.get("share", 1.0)),  # absent in older runs
+            adds_tags=bool(options.get("adds_tags")),
             more=connection.scalar(planned.limit(1)) is not None,
             intact=profiles is not None,
             first_submitted_at=row.first_submitted_at,
@@ -276,7 +279,7 @@ class Chunks:
                 first_submitted_at=func.coalesce(chunks.c.first_submitted_at, now),
                 wake_at=now + self._times.lease,
             )
-            hashes = [spool.key_hash(profile.key, self._hash_key) for profile in claim.profiles]
+            hashes = [key_hash(profile.key, self._hash_key) for profile in claim.profiles]
             connection.execute(
                 delete(delivered).where(
                     delivered.c.account == claim.target.account,
