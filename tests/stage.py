@@ -221,5 +221,9 @@ def make_stage(
         stage.use_catalog()
         try:
             yield stage
+        except BaseException:
+            for log in sorted(folder.glob("worker*.log")):
+                print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
+            raise
         finally:
             stage.end()
