@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrations import staging
+from orchestrations.helpers import Crew
 from orchestrations.lines import Encoder
 from orchestrations.mapping import Mapper
 from orchestrations.sources import Result
@@ -369,6 +370,14 @@ def test_no_helper_outlives_a_query_that_fails(tmp_path, helped, monkeypatch):
     with pytest.raises(RunError, match="the source broke"):
         stage(Result(COLUMNS, batches()), Encoder(Mapper(COLUMNS)), tmp_path)
     assert [helper._process.returncode is None for helper in begun[0]._helpers] == [False, False]
+
+
+def test_a_helper_ends_when_its_reader_is_gone(tmp_path):
+    with Crew(Encoder(Mapper(COLUMNS)), tmp_path, [1]) as crew:
+        (helper,) = crew._helpers
+        crew.write(1, [("1", None, "Ada")])
+        helper._in.close()  # as the system does when the reader dies
+        assert helper._process.wait(30) == 1
 
 
 IDS = st.sampled_from([None, "a", "A", "b", "c", "d", "e", "f"])
