@@ -40,6 +40,7 @@ class TagAdder:
     """
 
     def __init__(self, context: Context, now: Callable[[], float] = time.monotonic) -> None:
+        self._in = context
         self._asker = Asker(context, "tags")
         self._now = now
         self._searched: dict[tuple[str, str], tuple[float, tuple[UserRecord, ...]]] = {}
