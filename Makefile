@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+ARGS ?=
 FAULTS_ARGS ?=
 TIMES ?= scaled
 SEEDS ?= 10000
@@ -14,7 +15,7 @@ FROM ?= 0
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit faults check lint format types imports mutants simulate bench-limiter bench-delivery clean
+.PHONY: help setup demo up test unit faults check lint format types imports mutants simulate bench-limiter bench-planning bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -69,6 +70,9 @@ imports: setup
 
 bench-limiter: setup  ## measure the limiter beside two libraries (7 minutes; BENCH_ARGS='--seconds 10')
 	@$(BIN)/python -m benchmarks.limiter $(BENCH_ARGS)
+
+bench-planning: setup  ## measure planning: a million rows into the ledger (3 minutes; ARGS='--rows 100000')
+	@$(BIN)/python -m benchmarks.planning $(ARGS)
 
 bench-delivery: setup  ## measure the whole product (6 minutes; BENCH_ARGS='--users 1500 --workers 2')
 	@$(BIN)/python -m benchmarks.delivery $(BENCH_ARGS)

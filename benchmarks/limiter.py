@@ -20,13 +20,12 @@ from benchmarks.figures import Figures, Grant, by_caller, figures, silence_s
 from benchmarks.race import Result, race, warm_up
 from benchmarks.server import Server, end_on_sigterm
 from benchmarks.verdict import Target, judge, percent, table
-from worker.limiter.limiter import GUARD_S
+from worker.limiter.limiter import CEILING, GUARD_S
 
 CALLERS = 8
 MOST_ROUND_TRIPS = 2.2
 LEAST_SHARE = 0.98
-CEILING = 1.0 / (1.0 + GUARD_S)
-"""The most of the budget that can be used with windows that are longer by the guard."""
+"""Of the ceiling, which is the most that can be used with windows that are longer by the guard."""
 
 CLOCKS_S = (0.0, 0.5, -0.5, 2.0)
 """How far the callers' clocks are ahead, in turn."""

@@ -4,7 +4,7 @@
 
 Most rows are fine. A few are not, as in every real list: rows that Deskfeed refuses (no name,
 nothing to recognise the person by, an e-mail address with a slip), rows that only Zendesk refuses
-(a loyalty tier that is no option of its dropdown), and people who stand in it twice. The names
+(an address with a character that it does not take), and people who stand in it twice. The names
 below say which rows.
 """
 
@@ -48,11 +48,11 @@ BAD_EMAIL = {
     1901: "@example.com",
     2188: "{user}@example.com, {user}@example.org",
 }
-UNKNOWN_TIER = (333, 1111, 2022)
+ODD_EMAIL = (333, 1111, 2022)
 REPEATS_ID = {800: 100, 1400: 250, 1999: 1201, 2300: 2299}
 """Row -> an earlier row of the same customer: a new e-mail, and the id in small letters."""
 REPEATS_EMAIL = {950: 430, 1600: 1599, 2100: 700, 2450: 1888}
-"""Row -> an earlier row of the same person: a second id, and the e-mail in capitals."""
+"""Row -> an earlier row with another id and the same e-mail, in capitals: whose is it?"""
 
 _FIRST = (
     "Ada,Amir,Anita,Bea,Bruno,Carmen,Chidi,Dario,Elif,Emil,Fatima,Felix,Grace,Hana,Hugo,Ines,"
@@ -132,8 +132,8 @@ def _spoil(rows: list[dict[str, str]]) -> None:
     for number, slip in BAD_EMAIL.items():
         user = rows[number - 1]["email"].partition("@")[0]
         rows[number - 1]["email"] = slip.format(user=user)
-    for number in UNKNOWN_TIER:
-        rows[number - 1]["loyalty_tier"] = "diamond"
+    for number in ODD_EMAIL:
+        rows[number - 1]["email"] = rows[number - 1]["email"].replace("@", ";@")
 
 
 def _repeat(rows: list[dict[str, str]]) -> None:

@@ -29,6 +29,7 @@ from orchestrations.spec import (
     Orchestration,
     Source,
 )
+from orchestrations.sql import placeholders
 from worker.errors import CatalogError, UsageError
 
 MAX_QUERY_BYTES = 1024 * 1024
@@ -57,6 +58,9 @@ _SENTENCES = {
     "missing": "is required",
 }
 """pydantic's error types in the words of the catalog; its own words speak of Python."""
+
+_KEYS_ARE_NAMES = frozenset({"tables", "columns", "constants", "defaults", "formats"})
+"""Under these, keys are the names of tables, columns and attributes; `email` is one."""
 
 SpecT = TypeVar("SpecT", Orchestration, Destination, Source)
 
@@ -168,6 +172,7 @@ def load_catalog(folder: Path) -> Catalog:
     problems += _unknown_references(orchestrations, "source", sources.names)
     queries, query_problems = _read_queries(orchestrations)
     problems += query_problems
+    problems += _parameter_problems(orchestrations, queries)
     if problems:
         raise InvalidCatalog(problems)
     return Catalog(folder, orchestrations.specs, destinations.specs, sources.specs, queries)
@@ -244,8 +249,8 @@ def _problems_of_keys(document: Document) -> Iterator[tuple[Location, str]]:
         yield location, f"stands twice; again in line {line}"
     for location in document.lines:
         key = location[-1]
-        of_a_table = location[0] == "tables"  # there, keys are the names of tables
-        if isinstance(key, str) and key.lower() in SECRET_KEYS and not of_a_table:
+        named_by_people = len(location) > 1 and location[0] in _KEYS_ARE_NAMES
+        if isinstance(key, str) and key.lower() in SECRET_KEYS and not named_by_people:
             yield location, _NO_SECRETS
 
 
@@ -319,6 +324,29 @@ def _read_queries(orchestrations: _Shelf[Orchestration]) -> tuple[dict[str, str]
             problems.append(Problem(orchestrations.file(name), line, "query", what))
         queries[name] = sql
     return queries, problems
+
+
+def _parameter_problems(
+    orchestrations: _Shelf[Orchestration], queries: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Yield the placeholders that are not declared, and the parameters that no query has."""
+    for name, spec in orchestrations.specs.items():
+        used = placeholders(queries.get(name, ""))
+        file, document = orchestrations.file(name), orchestrations.documents[name]
+        for unnamed in (word for word in used if not _is_name(word)):
+            what = f"the query has a placeholder {unnamed!r}; write $name and declare it: `params:`"
+            yield Problem(file, document.line(("query",)), "query", what)
+        for word in (word for word in used if _is_name(word) and word not in spec.params):
+            hint = _did_you_mean(word, spec.params)
+            what = f"the query has ${word}; declare it under `params:`{hint}"
+            yield Problem(file, document.line(("query",)), "query", what)
+        for word in (word for word in spec.params if word not in used):
+            what = f"the query has no ${word}{_did_you_mean(word, used)}"
+            yield Problem(file, document.line(("params", word)), f"params.{word}", what)
+
+
+def _is_name(placeholder: str) -> bool:
+    return placeholder[0].isalpha() or placeholder[0] == "_"
 
 
 def _read_query(path: Path) -> tuple[str, str]:

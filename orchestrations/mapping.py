@@ -1,23 +1,31 @@
 """From a row of the query's result to a profile, or to the reason why there is none.
 
-Columns map by name: the built-in attributes of a Zendesk user by their own name,
-`user_fields.<key>` into the custom fields. What a whole query does wrong is told once, when the
+Columns map by name (`columns` says how). What a whole query does wrong is told once, when the
 `Mapper` is made; what a row does wrong is that row's outcome. The mapping is total: every value of
 every type is either sent in one defined way or refused by name of its column, and what is sent is
 always valid JSON. docs/catalog.md has the rules as a table.
+
+A million rows pass here, so everything that can be known before the first row is: which converter
+a column has, what stands for NULL, what is sent with every row.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
 
 import orjson
 
+from orchestrations.attributes import FIELD_PREFIX
+from orchestrations.coercion import converter_for
+from orchestrations.columns import Fields, lay_out
+from orchestrations.formats import format_named, phone_text
+from orchestrations.rules import MappingRules
 from orchestrations.values import (
     CannotSend,
+    Convert,
     email_text,
     flag,
     identifier_text,
@@ -29,15 +37,13 @@ from orchestrations.values import (
     trimmed_text,
 )
 from worker.errors import RunError
-from worker.profile import OutcomeKind, Profile, RejectedRow
+from worker.profile import OutcomeKind, Profile, RejectedRow, key_of
 
 MAX_ROW_BYTES = 64 * 1024
 """Largest JSON of one user; Zendesk's own texts end far below (notes, details: a few thousand)."""
 
 MAX_KEPT_IDENTITY = 320
 """Longest external_id or e-mail that a rejected row keeps: RFC 5321's longest address."""
-
-Convert = Callable[[Any], Any]
 
 BUILT_IN: dict[str, Convert] = {
     "external_id": identifier_text,
@@ -47,7 +53,7 @@ BUILT_IN: dict[str, Convert] = {
     "details": plain_text,
     "notes": plain_text,
     "signature": plain_text,
-    "phone": trimmed_text,
+    "phone": phone_text(None),
     "locale": trimmed_text,
     "time_zone": trimmed_text,
     "remote_photo_url": trimmed_text,
@@ -59,103 +65,86 @@ BUILT_IN: dict[str, Convert] = {
     "verified": flag,
     "skip_verify_email": flag,
 }
-"""The attributes of a Zendesk user that a column may set, and how its values are sent.
+"""How the values of each attribute are sent."""
 
-Source: schema UserForAdmin of Zendesk's OpenAPI description, without what `_NEVER_SENT` names.
-"""
+_OMIT = object()
+"""Stands for: NULL is left out."""
 
-_PRIVILEGE = "it would change what a person may do in Zendesk"
-_READ_ONLY = "Zendesk sets it itself; rename the column, or leave it out"
-_IDENTITIES = "Deskfeed manages identities through `email`, `phone` and `external_id`"
+_NOT_CLEARED = frozenset(
+    {"name", "external_id", "email", "organization", "shared_phone_number", "verified"}
+    | {"skip_verify_email"}
+)
+"""Attributes whose NULL is left out in any case: a person keeps them, or there is no way."""
 
-_NEVER_SENT: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "role",
-            "custom_role_id",
-            "role_type",
-            "suspended",
-            "password",
-            "moderator",
-            "ticket_restriction",
-            "only_private_comments",
-            "restricted_agent",
-            "default_group_id",
-            "agent_brand_ids",
-        ),
-        _PRIVILEGE,
-    ),
-    **dict.fromkeys(
-        (
-            "id",
-            "url",
-            "active",
-            "created_at",
-            "updated_at",
-            "last_login_at",
-            "chat_only",
-            "iana_time_zone",
-            "report_csv",
-            "shared",
-            "shared_agent",
-            "two_factor_auth_enabled",
-        ),
-        _READ_ONLY,
-    ),
-    "identities": _IDENTITIES,
-    "photo": "use `remote_photo_url`",
-    "user_fields": 'name the field: AS "user_fields.<key>"',
-}
-
-_FIELD_PREFIX = "user_fields."
-_FIELD_KEY = re.compile(r"(?=.*[A-Za-z_])[A-Za-z0-9_]+")
-"""Zendesk: a field's key is letters, digits and underscores, and not digits only."""
+_NEEDED = frozenset({"name", "external_id"})
+"""A value of these that cannot be sent fails its row in any case."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    index: int
-    name: str
+class _Step(NamedTuple):
+    """What is done with one column: plain as a tuple, because it is unpacked for each value."""
+
+    place: int
     key: str
     convert: Convert
+    blank: Any
+    name: str
 
 
 class Mapper:
-    """Maps the rows of one query result.
+    """Maps the rows of one query result. May be pickled: then it is built anew from its arguments.
 
     Args:
         columns: the result's column names, in order.
-        verified: send `verified: true` unless a column of that name says otherwise, so that
-            Zendesk sends no welcome mail; False leaves it out.
+        rules: the orchestration's.
+        fields: the account's user fields; None when they are not known: then no key is refused and
+            values are sent by their own type.
+        staff: keys (`worker.profile.key_of`) of the account's agents and admins; a row that is one
+            of them is not sent.
 
     Attributes:
-        warnings: one sentence for each column that is not sent because Zendesk knows no such
-            attribute; names only.
+        warnings: one sentence for each column that is not sent; names only.
+        dropped: column -> values that were left out because they could not be sent, so far.
 
     Raises:
-        RunError: `missing_required_field` when no row could be sent; `invalid_columns` when a
-            column must not be sent, is misspelt or stands twice.
+        RunError: as `columns.lay_out`; also `invalid_columns` when a constant or a default cannot
+            be sent.
     """
 
-    def __init__(self, columns: Sequence[str], *, verified: bool = True) -> None:
-        problems = [why for name in columns if (why := _refusal(name))]
-        problems += [f"{_quoted(name)} stands twice" for name in _repeated(columns)]
-        if problems:
-            raise RunError("columns: " + "; ".join(problems), code="invalid_columns")
-        _check_required(columns)
-        known = [_column(index, name) for index, name in enumerate(columns)]
-        self._attributes = [column for column in known if column and column.key in BUILT_IN]
-        self._fields = [
-            column for column in known if column and column.name.startswith(_FIELD_PREFIX)
+    def __init__(
+        self,
+        columns: Sequence[str],
+        *,
+        rules: MappingRules | None = None,
+        fields: Fields = None,
+        staff: AbstractSet[str] = frozenset(),
+    ) -> None:
+        rules = rules or MappingRules()
+        self._arguments = (tuple(columns), rules, fields, staff)
+        layout = lay_out(columns, rules, fields)
+        made = _Maker(rules, fields)
+        steps = [
+            _Step(
+                column.index,
+                column.target.removeprefix(FIELD_PREFIX),
+                made.converter(column.target),
+                made.blank(column.target),
+                column.name,
+            )
+            for column in layout.placed
         ]
-        self._defaults = {"verified": True} if verified else {}
-        self._defaults["skip_verify_email"] = True
-        self._index = {name: index for index, name in enumerate(columns)}
-        self.warnings = tuple(
-            f"column {_quoted(name)} is not an attribute of a Zendesk user and is not sent"
-            for name, column in zip(columns, known, strict=True)
-            if column is None
-        )
+        is_field = [column.target.startswith(FIELD_PREFIX) for column in layout.placed]
+        self._attributes = [s for s, nests in zip(steps, is_field, strict=True) if not nests]
+        self._fields = [s for s, nests in zip(steps, is_field, strict=True) if nests]
+        self._user_base, self._fields_base = made.bases()
+        self._index = {column.target: column.index for column in layout.placed}
+        self._staff = staff
+        self._fails = rules.on_invalid_value == "fail_row"
+        self._adds_tags = rules.tags == "add"
+        self.warnings = layout.warnings
+        self.dropped: Counter[str] = Counter()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, self._arguments
 
     def map(self, row: int, values: Sequence[Any]) -> Profile | RejectedRow:
         """Return the profile of a row, or why there is none; raises nothing.
@@ -175,16 +164,56 @@ class Mapper:
         return Profile(row, user)
 
     def _user(self, values: Sequence[Any]) -> dict[str, Any]:
-        user: dict[str, Any] = dict(self._defaults)
-        user.update(_converted(self._attributes, values))
+        user = self._user_base.copy()
+        self._fill(user, self._attributes, values, needed=_NEEDED)
         if "name" not in user:
             raise CannotSend("name is empty", code="missing_name")
-        if "external_id" not in user and "email" not in user:
-            raise CannotSend("external_id and email are empty", code="missing_identifier")
-        fields = _converted(self._fields, values)
+        if "external_id" not in user:
+            if "email" not in user:
+                raise CannotSend("external_id and email are empty", code="missing_identifier")
+            if self._adds_tags and "tags" in user:
+                detail = "`tags: add` finds the tags that a person has by external_id"
+                raise CannotSend(detail, code="missing_external_id")
+        if self._staff:
+            self._refuse_staff(user)
+        fields = self._fields_base.copy()
+        self._fill(fields, self._fields, values)
         if fields:
             user["user_fields"] = fields
         return user
+
+    def _fill(
+        self,
+        sent: dict[str, Any],
+        steps: Sequence[_Step],
+        values: Sequence[Any],
+        needed: frozenset[str] = frozenset(),
+    ) -> None:
+        """Put into `sent` what is sent of some columns; those in `needed` are never dropped."""
+        for place, key, convert, blank, name in steps:
+            value = values[place]
+            if value is not None:
+                try:
+                    value = convert(value)
+                except CannotSend as problem:
+                    if self._fails or key in needed:
+                        raise CannotSend(f"column {name[:60]!r}: {problem.detail}") from None
+                    self.dropped[name] += 1
+                    continue
+            if value is not None:
+                sent[key] = value
+            elif blank is not _OMIT:
+                sent[key] = blank
+
+    def _refuse_staff(self, user: dict[str, Any]) -> None:
+        external_id, email = user.get("external_id"), user.get("email")
+        if external_id and key_of(external_id, None) in self._staff:
+            detail = "an agent or admin of the account has this external_id"
+        elif email and key_of(None, email) in self._staff:
+            detail = "an agent or admin of the account has this e-mail"
+        else:
+            return
+        raise CannotSend(detail, code="staff_member")
 
     def _rejected(self, row: int, values: Sequence[Any], code: str, detail: str) -> RejectedRow:
         return RejectedRow(
@@ -196,9 +225,9 @@ class Mapper:
             email=self._identity("email", trimmed_text, values),
         )
 
-    def _identity(self, column: str, convert: Convert, values: Sequence[Any]) -> str | None:
+    def _identity(self, target: str, convert: Convert, values: Sequence[Any]) -> str | None:
         """Return what `failures` may name the row by, if it is clean text of a sane length."""
-        index = self._index.get(column)
+        index = self._index.get(target)
         if index is None or values[index] is None:
             return None
         try:
@@ -208,66 +237,93 @@ class Mapper:
         return text if text and len(text) <= MAX_KEPT_IDENTITY else None
 
 
-def _converted(columns: Sequence[_Column], values: Sequence[Any]) -> dict[str, Any]:
-    """Return what is sent of some columns; NULLs and what counts as NULL are left out."""
-    sent: dict[str, Any] = {}
-    for column in columns:
-        value = values[column.index]
-        if value is None:
-            continue
-        try:
-            converted = column.convert(value)
-        except CannotSend as problem:
-            raise CannotSend(f"column {_quoted(column.name)}: {problem.detail}") from None
-        if converted is not None:
-            sent[column.key] = converted
-    return sent
+def mapper_for(
+    rules: MappingRules,
+    columns: Sequence[str],
+    fields: Fields = None,
+    staff: AbstractSet[str] = frozenset(),
+) -> Mapper:
+    """Return the mapper of an orchestration's query; the one place that all go through.
+
+    Args:
+        rules: the orchestration.
+        columns: the result's column names, in order.
+        fields: as `Mapper`.
+        staff: as `Mapper`; left out when the orchestration allows staff.
+
+    Raises:
+        RunError: as `Mapper`.
+    """
+    guarded = frozenset() if rules.allow_staff else frozenset(staff)
+    return Mapper(columns, rules=rules, fields=fields, staff=guarded)
 
 
-def _column(index: int, name: str) -> _Column | None:
-    """Return how a column is sent, or None when Zendesk knows no such attribute."""
-    if name.startswith(_FIELD_PREFIX):
-        return _Column(index, name, name.removeprefix(_FIELD_PREFIX), plain_value)
-    convert = BUILT_IN.get(name)
-    return _Column(index, name, name, convert) if convert else None
+def _rebuilt(
+    columns: Sequence[str], rules: MappingRules, fields: Fields, staff: AbstractSet[str]
+) -> Mapper:
+    return Mapper(columns, rules=rules, fields=fields, staff=staff)
 
 
-def _refusal(name: str) -> str | None:
-    """Return why a column must not be in the query at all, or None."""
-    plain = name.strip().lower()
-    if plain.startswith(_FIELD_PREFIX):
-        if not name.startswith(_FIELD_PREFIX):
-            return f'{_quoted(name)} must be written AS "{_FIELD_PREFIX}…", in lower case'
-        if not _FIELD_KEY.fullmatch(name.removeprefix(_FIELD_PREFIX)):
-            return (
-                f"{_quoted(name)}: the key of a user field is letters, digits and '_', "
-                "not digits only"
-            )
+class _Maker:
+    """Makes converters and what stands in for values, once for a query.
+
+    Args:
+        rules: the orchestration's.
+        fields: the account's user fields, or None.
+    """
+
+    def __init__(self, rules: MappingRules, fields: Fields) -> None:
+        self._rules = rules
+        self._fields = {known.key: known for known in fields or ()}
+
+    def converter(self, target: str) -> Convert:
+        """Return the converter of a target: its format, then its type."""
+        chosen = self._rules.formats.get(target)
+        if target == "phone" and chosen is None:
+            return phone_text(self._rules.phone_region)
+        formatted = format_named(chosen, self._rules.phone_region) if chosen else None
+        if not target.startswith(FIELD_PREFIX):
+            return formatted or BUILT_IN[target]
+        known = self._fields.get(target.removeprefix(FIELD_PREFIX))
+        typed = converter_for(known) if known else plain_value
+        return _both(formatted, typed) if formatted else typed
+
+    def blank(self, target: str) -> Any:
+        """Return what is sent where a row has no value; defaults are there already."""
+        stays = target in self._rules.defaults or target in _NOT_CLEARED
+        if stays or self._rules.nulls == "omit":
+            return _OMIT
+        if target == "tags":
+            return _OMIT if self._rules.tags == "add" else []
         return None
-    if plain in _NEVER_SENT:
-        return f"{_quoted(name)} is never sent: {_NEVER_SENT[plain]}"
-    if plain in BUILT_IN and name != plain:
-        return f"{_quoted(name)} must be written in lower case: AS {plain}"
-    return None
+
+    def bases(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what is sent of a row without values: attributes, and user fields."""
+        user: dict[str, Any] = {"verified": True} if self._rules.verified else {}
+        user["skip_verify_email"] = True
+        fields: dict[str, Any] = {}
+        for key, values in (
+            ("defaults", self._rules.defaults),
+            ("constants", self._rules.constants),
+        ):
+            for target, value in values.items():
+                place = fields if target.startswith(FIELD_PREFIX) else user
+                place[target.removeprefix(FIELD_PREFIX)] = self._sent(key, target, value)
+        return user, fields
+
+    def _sent(self, key: str, target: str, value: Any) -> Any:
+        try:
+            sent = self.converter(target)(value)
+        except CannotSend as problem:
+            raise RunError(f"{key}.{target}: {problem.detail}", code="invalid_columns") from None
+        if sent is None:
+            raise RunError(f"{key}.{target}: must not be blank", code="invalid_columns")
+        return sent
 
 
-def _repeated(columns: Sequence[str]) -> list[str]:
-    return sorted({name for name in columns if columns.count(name) > 1})
+def _both(first: Convert, second: Convert) -> Convert:
+    def convert(value: Any) -> Any:
+        text = first(value)
+        return None if text is None else second(text)
 
-
-def _check_required(columns: Sequence[str]) -> None:
-    """Raise `RunError` unless the columns can make a profile at all."""
-    missing = [] if "name" in columns else ["`name`"]
-    if "email" not in columns and "external_id" not in columns:
-        missing.append("one of `email`, `external_id`")
-    if missing:
-        seen = ", ".join(_quoted(name) for name in columns)
-        raise RunError(
-            f"the query has no column {' and no '.join(missing)}; its columns are: {seen}",
-            code="missing_required_field",
-        )
-
-
-def _quoted(name: str) -> str:
-    """Return a column's name for a sentence: short, and on one line."""
-    return repr(name if len(name) <= 60 else name[:59] + "…")
+    return convert

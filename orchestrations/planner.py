@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from orchestrations.field_cache import FieldCache
 from orchestrations.loader import load_catalog
 from orchestrations.planning import Planner
 from worker import logs
@@ -31,8 +32,8 @@ from worker.errors import (
     Throttled,
 )
 from worker.failpoints import reach
-from worker.ledger.records import Run
-from worker.settings import settings
+from worker.ledger.records import Limits, Run
+from worker.settings import settings, variable
 from worker.zendesk.replies import RateHeaders
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ PERMIT_PATIENCE_S = 60.0
 """How long pre-flight waits for a permit before planning is postponed."""
 
 POSTPONED_S = 15.0
-"""How long planning waits when Redis or Zendesk asks for patience and does not say for how long."""
+"""How long planning waits when Redis or the ledger does not answer."""
 
 
 def main() -> int:
@@ -74,9 +75,7 @@ def _plan_or_say_why(mine: Parts, run: Run) -> None:
     except Superseded:
         raise
     except Throttled as error:
-        seconds = error.retry_after_seconds or POSTPONED_S
-        _pause(mine, run, seconds, error)
-        _postpone(mine, run, seconds, error)
+        _postpone(mine, run, mine.delivery.permits.throttled(run.target.account, error), error)
     except (LimiterUnavailable, LedgerError) as error:
         _postpone(mine, run, POSTPONED_S * settings().time_scale, error)
     except DeskfeedError as error:
@@ -87,11 +86,6 @@ def _plan_or_say_why(mine: Parts, run: Run) -> None:
 def _postpone(mine: Parts, run: Run, seconds: float, error: DeskfeedError) -> None:
     log.warning("planning_postponed", seconds=seconds, code=error.code, reason=error.message)
     mine.ledger.runs.postpone_plan(run, seconds)
-
-
-def _pause(mine: Parts, run: Run, seconds: float, error: Throttled) -> None:
-    if error.scope == "account":
-        mine.delivery.permits.pause(run.target.account, seconds, error.code)
 
 
 def _plan(mine: Parts, run: Run) -> None:
@@ -105,6 +99,8 @@ def _plan(mine: Parts, run: Run) -> None:
         probe=client_for(run.target, config, mine.times),
         permit=asking.permit,
         scratch=config.state_dir / "staging",
+        cache=FieldCache(config.state_dir / "fields"),
+        variable=variable,
         retry_after=mine.times.poll_again,
     )
     try:
@@ -134,18 +130,28 @@ class Asking:
     Args:
         delivery: where leave is given.
         account: the Zendesk host.
+        declared: its limits after the catalog, where the ledger may not know it yet.
+        patience_s: how long to wait for leave.
     """
 
-    def __init__(self, delivery: Delivery, account: str) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        account: str,
+        declared: Limits | None = None,
+        patience_s: float = PERMIT_PATIENCE_S,
+    ) -> None:
         self._delivery = delivery
         self._account = account
+        self._declared = declared
+        self._patience_s = patience_s
         self._open: Ticket | None = None
 
     def permit(self) -> Callable[[RateHeaders], None]:
         """Wait for leave to send one request; returns what to tell the headers of its answer.
 
         Raises:
-            LimiterUnavailable: there was none for a minute.
+            LimiterUnavailable: there was none for as long as there is patience.
         """
         self.failed(NotSent("the request before this one told nothing"))
         self._open = ticket = self._wait()
@@ -157,14 +163,14 @@ class Asking:
         return report
 
     def _wait(self) -> Ticket:
-        deadline = time.monotonic() + PERMIT_PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         while True:
-            answer = self._delivery.request_permit(self._account)
+            answer = self._delivery.request_permit(self._account, self._declared)
             if isinstance(answer, Ticket):
                 return answer
             if time.monotonic() + answer > deadline:
                 raise LimiterUnavailable(
-                    f"no request to {self._account} was allowed for {PERMIT_PATIENCE_S:g} s"
+                    f"no request to {self._account} was allowed for {self._patience_s:g} s"
                 )
             time.sleep(answer)
 

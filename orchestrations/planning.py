@@ -1,6 +1,6 @@
 """Planning a run: pre-flight, query, mapping, de-duplication, spooling. Nothing is sent here.
 
-Rows stream from the query into a staging file and from there into the ledger, so memory stays
+Rows stream from the query into staging files and from there into the ledger, so memory stays
 bounded whatever the size. The planner holds a lease on the run and renews it as it goes; should it
 die, another one begins anew, for nothing of the run was sent yet.
 """
@@ -9,31 +9,36 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import structlog
 
+from orchestrations.field_cache import FieldCache
 from orchestrations.loader import Catalog
-from orchestrations.mapping import Mapper
-from orchestrations.preflight import Probe, check_connection
-from orchestrations.retrying import CHUNKS_A_TRANSACTION, batches, spool_kept
+from orchestrations.preflight import Connection, PreFlight, Probe
+from orchestrations.reading import MakeMapper, QueryReader
+from orchestrations.retrying import batches, spool_kept
+from orchestrations.rules import MappingRules
 from orchestrations.runs import Options, authorize, principal_of
-from orchestrations.sources import Result, open_source
+from orchestrations.sources import Variable, no_variable
 from orchestrations.spec import Orchestration, Thresholds
-from orchestrations.staging import Staged, stage
+from orchestrations.staging import Staged
 from worker.errors import NotSent, RunError
 from worker.failpoints import reach
 from worker.ledger import Ledger
 from worker.ledger.records import Run
 from worker.ledger.states import RunState
-from worker.profile import OutcomeKind
 from worker.zendesk.client import Permit
 
 log = structlog.get_logger(__name__)
 
 REJECTED_A_TRANSACTION = 500
+
+CHUNKS_A_TRANSACTION = 50
+"""Half a megabyte, written in milliseconds: workers of other runs write in between."""
 
 PRE_FLIGHTS = 3
 """So often the destination is tried before the run fails because it cannot be reached."""
@@ -47,7 +52,9 @@ class Planner:
         catalog: what to query, and where the files lie.
         probe: the destination, for pre-flight.
         permit: blocks until one more request may be sent; returns what its answer is told to.
-        scratch: a folder for the staging file; it is emptied again.
+        scratch: a folder for the staging files; it is emptied again.
+        variable: where the URLs of databases stand.
+        cache: keeps the account's user fields for a short time.
         retry_after: seconds before a destination that could not be reached is tried again.
         sleep: waits for that; tests pass their own.
     """
@@ -60,6 +67,8 @@ class Planner:
         probe: Probe,
         permit: Permit,
         scratch: Path,
+        variable: Variable = no_variable,
+        cache: FieldCache | None = None,
         retry_after: float = 1.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -68,6 +77,8 @@ class Planner:
         self._probe = probe
         self._permit = permit
         self._scratch = scratch
+        self._variable = variable
+        self._cache = cache
         self._retry_after = retry_after
         self._sleep = sleep
 
@@ -79,18 +90,20 @@ class Planner:
             Superseded: another planner has taken over, or the run was stopped.
         """
         self._authorize(run)
+        pre_flight = PreFlight(self._probe, self._permit, run.target.account, self._cache)
         if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
             self._ledger.planning.clear(run)
-            self._check_connection()
+            self._check(pre_flight)
             spool_kept(self._ledger, run)
             return
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
-        self._check_connection()
+        found = self._check(pre_flight, orchestration)
+        make = partial(pre_flight.mapper, orchestration, found=found)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_leftovers(run)
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
-            self._stage_and_spool(run, orchestration, Path(folder))
+            self._stage_and_spool(run, orchestration, make, Path(folder))
 
     def _authorize(self, run: Run) -> None:
         """Ask again whether whoever started the run may: its record is all that is trusted."""
@@ -99,35 +112,33 @@ class Planner:
         verb = "run" if run.parent_run is None else "retry"
         authorize(self._catalog, destination, principal_of(run), verb)
 
-    def _check_connection(self) -> None:
+    def _check(self, pre_flight: PreFlight, rules: MappingRules | None = None) -> Connection:
         """A hiccup of the network must not fail the run; a destination that is away does."""
         for _ in range(PRE_FLIGHTS - 1):
             try:
-                check_connection(self._probe, self._permit)
+                return pre_flight.check(rules)
             except NotSent as error:
                 log.warning("destination_unavailable", reason=error.message)
                 self._sleep(self._retry_after)
-            else:
-                return
-        check_connection(self._probe, self._permit)
+        return pre_flight.check(rules)
 
-    def _stage_and_spool(self, run: Run, orchestration: Orchestration, folder: Path) -> None:
+    def _stage_and_spool(
+        self, run: Run, orchestration: Orchestration, make: MakeMapper, folder: Path
+    ) -> None:
         options = Options.from_json(run.options)
-        source = self._catalog.sources[orchestration.source]
-        sql = self._catalog.queries[orchestration.name]
-        with open_source(source, self._catalog.folder, scratch=folder) as opened:
-            result = opened.query(sql)
-            if options.sample is not None:
-                result = first_rows(result, options.sample)
-            mapper = Mapper(result.columns, verified=orchestration.verified)
-            for warning in mapper.warnings:
-                log.warning("column_ignored", reason=warning)
-            thresholds = orchestration.thresholds
-            if options.sample is not None:  # they are about the whole result; nothing is nothing
-                thresholds = Thresholds(fail_below=min(thresholds.fail_below, 1))
-            with stage(result, mapper, folder) as staged:
-                check_thresholds(thresholds, staged)
-                self._spool(run, staged)
+        kept = self._ledger.kept
+        only_changed = orchestration.send == "changed" and not options.full
+        reader = QueryReader(self._catalog, self._variable, folder)
+        hash_key = kept.hash_key if only_changed else None
+        snapshot = reader.snapshot(orchestration, options, make, hash_key)
+        with snapshot.staged as staged:
+            check_thresholds(thresholds_for(orchestration, options), staged)
+            if only_changed:
+                staged.drop_unchanged(kept.marks(run.target.account, orchestration.name))
+            for warning in snapshot.warnings():
+                log.warning("planning_warning", reason=warning)
+                self._ledger.planning.warn(run, warning)
+            self._spool(run, staged)
 
     def _remove_leftovers(self, run: Run) -> None:
         """A planner that was killed left rows of customers behind; they go before new ones come."""
@@ -142,12 +153,20 @@ class Planner:
         for number, rejected in enumerate(refused, start=1):
             self._ledger.planning.add_rejected(run, number, rejected)
         seq = 1
-        for group in batches(staged.chunks(), CHUNKS_A_TRANSACTION):
-            self._ledger.planning.add_chunks(run, seq, group)
+        for group in batches(staged.packed(), CHUNKS_A_TRANSACTION):
+            self._ledger.planning.add_packed(run, seq, group)
             seq += len(group)
             reach("plan.spooling")
-        self._ledger.planning.complete(run)
-        log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1)
+        self._ledger.planning.complete(run, staged.unchanged)
+        log.info("run_spooled", rows=staged.rows_read, chunks=seq - 1, unchanged=staged.unchanged)
+
+
+def thresholds_for(orchestration: Orchestration, options: Options) -> Thresholds:
+    """Return the bounds of a result. They are about a whole one; of a sample nothing is nothing."""
+    bounds = orchestration.thresholds
+    if options.sample is None:
+        return bounds
+    return Thresholds(fail_below=min(bounds.fail_below, 1))
 
 
 def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:
@@ -166,24 +185,10 @@ def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:
         )
     if thresholds.max_failed_percent is None or rows == 0:
         return
-    failed = sum(row.kind == OutcomeKind.FAILED for row in staged.rejected())
+    failed = staged.failed
     if 100 * failed > thresholds.max_failed_percent * rows:
         raise RunError(
             f"{failed:,} of {rows:,} rows cannot be sent, more than thresholds.max_failed_percent "
             f"({thresholds.max_failed_percent:g} %) allows",
             code="threshold_exceeded",
         )
-
-
-def first_rows(result: Result, count: int) -> Result:
-    """Return a result that ends after so many rows."""
-
-    def batches() -> Iterator[list[tuple[object, ...]]]:
-        left = count
-        for batch in result.batches:
-            if left <= 0:
-                return
-            yield batch[:left]
-            left -= len(batch)
-
-    return Result(columns=result.columns, batches=batches())

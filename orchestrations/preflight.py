@@ -1,11 +1,15 @@
-"""Before anything is sent: is the destination there, and does it let us write users?"""
+"""Before anything is sent: does the destination let us write users, and what does it know?"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.errors import DestinationError
+from orchestrations.field_cache import FieldCache
+from orchestrations.mapping import Mapper, mapper_for
+from orchestrations.rules import MappingRules
+from worker.errors import DestinationError, RunError
 from worker.zendesk.client import Permit
 from worker.zendesk.fields import UserField
 from worker.zendesk.replies import Identity
@@ -25,6 +29,10 @@ class Probe(Protocol):
         """Return the account's user fields; `permit` is called before each request."""
         ...
 
+    def staff(self, permit: Permit) -> frozenset[str]:
+        """Return the keys of the account's agents and admins; `permit` as above."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -33,10 +41,78 @@ class Connection:
     Attributes:
         role: the role of the credential's user.
         fields: the account's user fields.
+        staff: keys of the account's agents and admins; empty where staff is allowed.
     """
 
     role: str
     fields: tuple[UserField, ...]
+    staff: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PreFlight:
+    """Asks a destination what must be known before a run.
+
+    Args:
+        probe: the destination.
+        permit: blocks until one more request may be sent; returns what its answer is told to.
+        account: the Zendesk host, under which the cache keeps its fields.
+        cache: keeps user fields for a short time; without one they are asked for each time.
+    """
+
+    probe: Probe
+    permit: Permit
+    account: str = ""
+    cache: FieldCache | None = None
+
+    def check(self, rules: MappingRules | None = None) -> Connection:
+        """Ask the destination who we are, which user fields it has, and who its staff is.
+
+        Args:
+            rules: those of the run's orchestration; None: no row is mapped, so nobody is asked
+                for staff.
+
+        Raises:
+            DestinationError: the credential is wrong, or its user may not write users.
+            NotSent: the destination cannot be reached.
+        """
+        report = self.permit()
+        identity = self.probe.whoami()
+        report(identity.rate)
+        _refuse(identity)
+        fields = self.fields()
+        staff = frozenset[str]() if rules is None else self.staff(rules)
+        return Connection(role=identity.role or "", fields=fields, staff=staff)
+
+    def staff(self, rules: MappingRules) -> frozenset[str]:
+        """Return the keys of the account's agents and admins; none where they are allowed."""
+        return frozenset() if rules.allow_staff else self.probe.staff(self.permit)
+
+    def fields(self) -> tuple[UserField, ...]:
+        """Return the account's user fields, as they are now or were a moment ago."""
+        known = self.cache.get(self.account) if self.cache else None
+        return self.asked_fields() if known is None else known
+
+    def asked_fields(self) -> tuple[UserField, ...]:
+        """Return the account's user fields as they are now."""
+        fields = self.probe.user_fields(self.permit)
+        if self.cache:
+            self.cache.put(self.account, fields)
+        return fields
+
+    def mapper(self, rules: MappingRules, columns: Sequence[str], found: Connection) -> Mapper:
+        """Return the mapper of a query; a field that is not known is asked for once more.
+
+        Raises:
+            RunError: as `Mapper`.
+        """
+        try:
+            return mapper_for(rules, columns, found.fields, found.staff)
+        except RunError as error:
+            if error.code != "unknown_user_field" or self.cache is None:
+                raise
+        # It may have been made since the fields were kept.
+        return mapper_for(rules, columns, self.asked_fields(), found.staff)
 
 
 def check_connection(probe: Probe, permit: Permit) -> Connection:
@@ -44,17 +120,12 @@ def check_connection(probe: Probe, permit: Permit) -> Connection:
 
     Args:
         probe: the destination.
-        permit: blocks until one more request may be sent; returns what its answer is told to.
+        permit: as `PreFlight`.
 
     Raises:
-        DestinationError: the credential is wrong, or its user may not write users.
-        NotSent: the destination cannot be reached.
+        DestinationError, NotSent: as `PreFlight.check`.
     """
-    report = permit()
-    identity = probe.whoami()
-    report(identity.rate)
-    _refuse(identity)
-    return Connection(role=identity.role or "", fields=probe.user_fields(permit))
+    return PreFlight(probe, permit).check()
 
 
 def _refuse(identity: Identity) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.errors import EXPLANATIONS
+from worker.explanations import EXPLANATIONS
 from worker.ledger.records import Event, Run, RunView
 from worker.ledger.states import RUN_ENDED, ChunkState, RunState
 
@@ -90,6 +90,8 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "parent_run": run.parent_run,
         "retries": list(view.retries),
         "rows": asdict(view.rows),
+        "unchanged": run.unchanged,
+        "warnings": list(view.warnings),
         "chunks": chunk_buckets(view),
         "posts": view.posts,
         "polls": run.polls,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
 from orchestrations.access import Principal, Rights, load_access
 from orchestrations.loader import Catalog
+from orchestrations.params import resolved
 from orchestrations.spec import Destination, Orchestration
 from worker.errors import UsageError
 from worker.hints import Plan
@@ -26,11 +27,15 @@ class Options:
         sample: send only so many rows from the top of the result; None for all.
         codes: of a retry: only rows with one of these codes; none for all.
         groups: those of whoever asked, where they asked: the planner's host may not know them.
+        full: send also the rows that are unchanged.
+        params: values of the query's placeholders.
     """
 
     sample: int | None = None
     codes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    full: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self, orchestration: Orchestration) -> Mapping[str, Any]:
         """What the ledger keeps of them, with what the orchestration says about sending.
@@ -42,8 +47,11 @@ class Options:
             "sample": self.sample,
             "max_failed_percent": most,
             "share": orchestration.share,
+            **({"adds_tags": True} if orchestration.tags == "add" else {}),
             **({"codes": list(self.codes)} if self.codes else {}),
             **({"groups": list(self.groups)} if self.groups else {}),
+            **({"full": True} if self.full else {}),
+            **({"params": dict(self.params)} if self.params else {}),
         }
 
     @classmethod
@@ -53,6 +61,8 @@ class Options:
             sample=data.get("sample"),
             codes=tuple(data.get("codes", ())),
             groups=tuple(data.get("groups", ())),
+            full=bool(data.get("full", False)),
+            params=data.get("params", {}),
         )
 
 
@@ -80,13 +90,16 @@ def start(
         options: what else was asked for.
 
     Raises:
-        UsageError: no such orchestration, it is a draft, a run of it is still active, or the
-            principal may not start it.
+        UsageError: no such orchestration, it is a draft, a parameter is wrong, a run of it is
+            still active, or the principal may not start it.
     """
     orchestration = catalog.orchestration(name)
     refuse_draft(orchestration)
     destination = catalog.destinations[orchestration.destination]
     authorize(catalog, destination, Principal(principal, frozenset(groups)), "run")
+    options = options or Options()
+    # As they are now: a later change of the file is not of this run.
+    options = replace(options, params=resolved(orchestration, options.params))
     run_id = new_run_id()
     return ledger.runs.start(
         NewRun(
@@ -95,7 +108,7 @@ def start(
             key=key or run_id,
             target=target_of(destination),
             limits=limits_of(catalog, destination.account),
-            options=signed(options or Options(), groups).as_json(orchestration),
+            options=signed(options, groups).as_json(orchestration),
             principal=principal,
         )
     )

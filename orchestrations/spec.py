@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+
+from orchestrations.model import CatalogModel, refusal
+from orchestrations.rules import MappingRules
 
 MIN_USERS_PER_SECOND = 100
 """A chunk weighs up to 100 users and takes its permit whole; less could never give it."""
@@ -52,18 +53,10 @@ _CREDENTIAL = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LOOPBACK_URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::([1-9][0-9]{0,4}))?")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_PARAM = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _HTTPS_PORT = 443
 _HTTP_PORT = 80
-
-
-def refusal(reason: str, key: str = "") -> PydanticCustomError:
-    """Return the error of a validator.
-
-    Args:
-        reason: what to write instead, as the end of `<file>:<line> <key>: `.
-        key: the key to name when the validator looks at the whole file.
-    """
-    return PydanticCustomError("catalog", "{reason}", {"reason": reason, "key": key})
 
 
 def _name(value: str) -> str:
@@ -123,6 +116,19 @@ def _table_name(value: str) -> str:
     return value
 
 
+def _param_name(value: str) -> str:
+    if not _PARAM.fullmatch(value):
+        raise refusal("a parameter's name is letters, digits and '_', and starts with a letter")
+    return value
+
+
+def _variable_name(value: str) -> str:
+    if not _VARIABLE.fullmatch(value):
+        # The value is not repeated: it may be the URL itself.
+        raise refusal("must be the name of an environment variable, e.g. 'WAREHOUSE_URL'")
+    return value
+
+
 def data_format(path: str) -> str | None:
     """Return how a data file is read (`csv`, `parquet` or `json`), or None if it cannot be."""
     plain = PurePosixPath(path.removesuffix(".gz"))
@@ -152,17 +158,20 @@ def _as_tuple(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(_name)]
 Description = Annotated[str, AfterValidator(_description)]
 DataPath = Annotated[str, AfterValidator(_data_path)]
+ParamName = Annotated[str, AfterValidator(_param_name)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
 TableName = Annotated[str, AfterValidator(_table_name)]
-DataPaths = Annotated[tuple[DataPath, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+DataPaths = Annotated[
+    tuple[DataPath, ...],
+    BeforeValidator(_as_tuple),
+    Field(min_length=1),
+    WithJsonSchema(
+        {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}, mode="validation"
+    ),
+]
 
 
-class _CatalogModel(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
-class Thresholds(_CatalogModel):
+class Thresholds(CatalogModel):
     """When a run must not go on.
 
     Attributes:
@@ -186,8 +195,10 @@ class Thresholds(_CatalogModel):
         return self
 
 
-class Orchestration(_CatalogModel):
+class Orchestration(MappingRules):
     """A declared query + source + destination: `<name>.yaml`.
+
+    The keys that say how a row becomes a profile are those of `MappingRules`.
 
     Attributes:
         name: the file's name without `.yaml`.
@@ -196,12 +207,13 @@ class Orchestration(_CatalogModel):
         source: name of a file in `sources/`.
         query: name of the `.sql` file beside it.
         destination: name of a file in `destinations/`.
-        send: `all` rows of each result.
+        params: the query's placeholders and their values; None has none and must be given.
+        send: `all` rows of each result, or those that `changed` since Zendesk confirmed them.
+        on_shared_email: what becomes of rows whose e-mail rows with other external_ids have too.
         schedule: always None; runs are started by people and by other schedulers.
         thresholds: when a run must not go on.
         share: of the account's permits, while several runs send to it: 3 gets three times what 1
             gets.
-        verified: False leaves `verified` out of what is sent (see docs/catalog.md: the risk).
     """
 
     name: Name
@@ -210,18 +222,12 @@ class Orchestration(_CatalogModel):
     source: Name
     query: Annotated[str, AfterValidator(_query_file)]
     destination: Name
+    params: dict[ParamName, str | int | float | bool | None] = Field(default_factory=dict)
     send: Literal["all", "changed"] = "all"
+    on_shared_email: Literal["fail_row", "drop_email"] = "fail_row"
     schedule: None = None
     thresholds: Thresholds = Thresholds()
     share: float = Field(default=1.0, gt=0, le=100)
-    verified: bool = True
-
-    @field_validator("send")
-    @classmethod
-    def _only_all(cls, value: str) -> str:
-        if value == "changed":
-            raise refusal("`changed` is not available yet in this version; use `send: all`")
-        return value
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -230,7 +236,7 @@ class Orchestration(_CatalogModel):
             raise refusal("is not available yet in this version; start runs with `deskfeed run`")
 
 
-class Limits(_CatalogModel):
+class Limits(CatalogModel):
     """How much of the account's limits Deskfeed may use.
 
     Attributes:
@@ -257,7 +263,7 @@ class Limits(_CatalogModel):
         return value
 
 
-class Destination(_CatalogModel):
+class Destination(CatalogModel):
     """A Zendesk account and how to speak to it: `destinations/<name>.yaml`.
 
     Attributes:
@@ -305,33 +311,47 @@ class Destination(_CatalogModel):
         return host if port == _HTTPS_PORT else f"{host}:{port}"
 
 
-class Source(_CatalogModel):
+class Source(CatalogModel):
     """Where rows come from: `sources/<name>.yaml`.
 
     Attributes:
         name: the file's name without `.yaml`.
         description: what others recognise it by; may be absent.
-        type: `files`: CSV, Parquet and JSON files read by DuckDB.
-        tables: table name -> paths relative to the catalog folder, `*` and `**` allowed.
+        type: `files`: CSV, Parquet and JSON files read by DuckDB; `database`: a SQLAlchemy URL.
+        tables: of files: table name -> paths relative to the catalog folder, `*` and `**` allowed.
+        url_env: of a database: the variable in which its URL stands.
+        statement_timeout: of a database: seconds after which it ends a statement.
     """
 
     name: Name
     description: Description | None = None
-    type: Literal["files"]
-    tables: dict[TableName, DataPaths] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_files(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("type") == "database":
-            raise refusal(
-                "`database` is not available yet in this version; use `type: files`", key="type"
-            )
-        return data
+    type: Literal["files", "database"]
+    tables: dict[TableName, DataPaths] | None = Field(default=None, min_length=1)
+    url_env: VariableName | None = None
+    statement_timeout: int = Field(default=600, ge=1, le=86_400)
 
     @field_validator("tables")
     @classmethod
-    def _names_differ(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        if len({name.lower() for name in value}) < len(value):
+    def _names_differ(
+        cls, value: dict[str, tuple[str, ...]] | None
+    ) -> dict[str, tuple[str, ...]] | None:
+        if value and len({name.lower() for name in value}) < len(value):
             raise refusal("two tables have the same name; SQL does not tell case apart")
         return value
+
+    @model_validator(mode="after")
+    def _has_what_its_type_needs(self) -> Source:
+        needed, others = _KEYS_OF[self.type]
+        if getattr(self, needed) is None:
+            raise refusal(f"is required with `type: {self.type}`", key=needed)
+        for key in others:
+            if key in self.model_fields_set:
+                raise refusal(f"has no meaning with `type: {self.type}`", key=key)
+        return self
+
+
+_KEYS_OF: dict[str, tuple[str, tuple[str, ...]]] = {
+    "files": ("tables", ("url_env", "statement_timeout")),
+    "database": ("url_env", ("tables",)),
+}
+"""What a source of a type must have, and must not."""

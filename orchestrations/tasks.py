@@ -19,7 +19,9 @@ import structlog
 from orchestrations import runs, upkeep
 from orchestrations.access import SCHEDULER
 from orchestrations.loader import load_catalog
+from orchestrations.starting import read_start
 from worker.app import PLAN_TASK, app, parts, send_all, stopping
+from worker.errors import UsageError
 from worker.hints import Plan
 from worker.ledger.pulse import note_beat
 from worker.messages import Unreadable
@@ -37,19 +39,30 @@ _planners_lock = threading.Lock()
 
 
 @app.task(name="orchestrations.start", bind=True)
-def start(self: Any, orchestration: str, key: str | None = None, sample: int | None = None) -> str:
-    """Start a run; the same key again is the same run. Returns the run's id.
+def start(self: Any, *args: Any, **kwargs: Any) -> str:
+    """Start a run: `orchestration`, perhaps `key` and `sample`. Returns the run's id, or why not.
 
-    Without a key the message's own id is the key: delivered twice, it starts one run.
+    The same key again is the same run. Without one the message's own id is the key: delivered
+    twice, it starts one run.
     """
-    run, new = runs.start(
-        load_catalog(settings().catalog),
-        orchestration,
-        ledger=parts().ledger,
-        principal=SCHEDULER,
-        key=key or self.request.id,
-        options=runs.Options(sample=sample),
-    )
+    asked = read_start(args, kwargs)
+    if isinstance(asked, Unreadable):
+        log.warning("message_left_alone", task=self.name, why=asked.why)
+        return asked.why
+    try:
+        run, new = runs.start(
+            load_catalog(settings().catalog),
+            asked.orchestration,
+            ledger=parts().ledger,
+            principal=SCHEDULER,
+            key=asked.key or self.request.id,
+            options=runs.Options(sample=asked.sample),
+        )
+    except UsageError as error:  # the catalog, or a run that is still active: a person's to mend
+        log.error(
+            "run_not_started", code=error.code, reason=error.message, resolution=error.resolution
+        )
+        return error.code
     if new:
         send_all([runs.plan_hint(run)])
     log.info("run_started", run_id=run.run_id, new=new)
@@ -104,13 +117,15 @@ def _planned(run_id: str) -> bool:
 
 @app.task(name="orchestrations.finish")
 def finish(*args: Any, **kwargs: Any) -> str:
-    """Tell of a run that has ended."""
+    """Tell of a run that has ended, once, however often the message comes."""
     message = read("orchestrations.finish", args, kwargs, chunk=False)
     if isinstance(message, Unreadable):
         return message.why
     view = parts().ledger.views.run(message.run_id)
     if view is None:
         return "unknown run"
+    if not parts().ledger.reports.take(message.run_id):
+        return "nothing to tell"
     rows: Any = view.rows
     log.info(
         "run_finished",

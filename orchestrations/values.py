@@ -21,6 +21,9 @@ SAFE_INTEGER = 2**53 - 1
 MAX_DIGITS = 100
 """Numbers with more digits are refused; DuckDB's own end at 77 (DECIMAL and UHUGEINT at 39)."""
 
+Convert = Callable[[Any], Any]
+"""Any value but None -> what is sent, or None for empty; or it raises `CannotSend`."""
+
 _MAX_ID = 2**63 - 1
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
 _TRUE = frozenset({"true", "t", "yes", "1"})
@@ -46,6 +49,8 @@ class CannotSend(Exception):
 def plain_value(value: Any) -> Any:
     """Return what is sent for a user field: text, number, boolean, or a list of texts."""
     kind = type(value)
+    if kind is str:
+        return _text(value)
     if kind is list or kind is tuple:
         return [_list_item(item) for item in value]
     scalar = _SCALARS.get(kind)
@@ -56,6 +61,8 @@ def plain_value(value: Any) -> Any:
 
 def plain_text(value: Any) -> str:
     """Return the text of any single value."""
+    if type(value) is str:
+        return _text(value)
     sent = plain_value(value)
     if type(sent) is list:
         raise CannotSend("a list cannot be sent here; join it in the query")
@@ -67,6 +74,8 @@ def plain_text(value: Any) -> str:
 
 def trimmed_text(value: Any) -> str | None:
     """Return the text without spaces around it; blank counts as empty."""
+    if type(value) is str:
+        return _text(value).strip() or None
     return plain_text(value).strip() or None
 
 
@@ -77,8 +86,10 @@ def identifier_text(value: Any) -> str | None:
     its writing makes a second user.
     """
     kind = type(value)
+    if kind is str:
+        return _text(value).strip() or None
     whole = kind is int or (kind is Decimal and _is_id(value))
-    if kind is str or kind is UUID or whole:
+    if kind is UUID or whole:
         return trimmed_text(value)
     raise CannotSend("an id must be text, a whole number or a UUID; CAST it in the query")
 
@@ -91,7 +102,7 @@ def email_text(value: Any) -> str | None:
     """
     if type(value) is not str:
         raise CannotSend("an e-mail address must be text")
-    text = trimmed_text(value)
+    text = _text(value).strip() or None
     if text is not None and not _EMAIL.fullmatch(text):
         raise CannotSend("this is not an e-mail address")
     return text
@@ -150,6 +161,8 @@ def flag(value: Any) -> bool | None:
 def _text(value: str) -> str:
     if "\x00" in value:
         raise CannotSend("the text has a NUL character")
+    if value.isascii():  # known without looking, and then there is nothing to try
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -163,7 +176,8 @@ def _list_item(value: Any) -> str:
     return _text(value).strip()
 
 
-def _whole(value: int) -> int | str:
+def whole_number(value: int) -> int | str:
+    """Return a whole number, as text where JSON readers would round it."""
     if -SAFE_INTEGER <= value <= SAFE_INTEGER:
         return value
     if value.bit_length() > 3 * MAX_DIGITS:
@@ -179,14 +193,23 @@ def _number(value: float) -> float:
 
 def _decimal(value: Decimal) -> int | float | str:
     """Return a whole number as such, else a float if it stands for exactly this decimal."""
-    if not value.is_finite():
-        raise CannotSend("NaN and infinity are not numbers to Zendesk")
-    if len(value.as_tuple().digits) > MAX_DIGITS or abs(value.adjusted()) > MAX_DIGITS:
-        raise CannotSend("the number has too many digits")
+    checked_decimal(value)
     if value == value.to_integral_value():
-        return _whole(int(value))
+        return whole_number(int(value))
     near = float(value)
     return near if Decimal(repr(near)) == value else format(value, "f")
+
+
+def checked_decimal(value: int | float | Decimal) -> Decimal:
+    """Return a number as a decimal that can be worked with: finite, and of a sane length."""
+    if type(value) is int and value.bit_length() > 3 * MAX_DIGITS:
+        raise CannotSend("the number is too large")
+    number = Decimal(repr(value)) if type(value) is float else Decimal(value)
+    if not number.is_finite():
+        raise CannotSend("NaN and infinity are not numbers to Zendesk")
+    if len(number.as_tuple().digits) > MAX_DIGITS or abs(number.adjusted()) > MAX_DIGITS:
+        raise CannotSend("the number has too many digits")
+    return number
 
 
 def _is_id(value: Decimal) -> bool:
@@ -227,7 +250,7 @@ def _type_name(kind: type) -> str:
 _SCALARS: dict[type, Callable[[Any], Any]] = {
     str: _text,
     bool: bool,
-    int: _whole,
+    int: whole_number,
     float: _number,
     Decimal: _decimal,
     date: date.isoformat,

@@ -12,21 +12,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from orchestrations.columns import Fields
 from orchestrations.loader import Catalog
-from orchestrations.mapping import Mapper
-from orchestrations.planning import first_rows
+from orchestrations.mapping import mapper_for
+from orchestrations.reading import QueryReader
 from orchestrations.retrying import batches
 from orchestrations.runs import Options
-from orchestrations.sources import open_source
-from orchestrations.staging import Staged, stage
+from orchestrations.sources import Variable, no_variable
+from orchestrations.staging import Staged
+from worker.digests import digest
 from worker.errors import DeskfeedError, NotSent, Throttled, UsageError
 from worker.ledger import Ledger
 from worker.ledger.records import Run
-from worker.ledger.spool import digest
 from worker.ledger.states import RUN_ENDED
 from worker.profile import Profile
 from worker.zendesk.client import Permit
@@ -92,14 +94,26 @@ class Verifier:
         ledger: knows what was delivered.
         catalog: what to query.
         look_up: asks Zendesk.
-        scratch: a folder for the staging file, which holds customers; the caller removes it.
+        scratch: a folder for the staging files, which hold customers; the caller removes it.
+        variable: where the URLs of databases stand.
+        fields: the account's user fields: rows must be mapped as they were for the run.
     """
 
-    def __init__(self, ledger: Ledger, catalog: Catalog, look_up: LookUp, scratch: Path) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalog: Catalog,
+        look_up: LookUp,
+        scratch: Path,
+        variable: Variable = no_variable,
+        fields: Fields = None,
+    ) -> None:
         self._ledger = ledger
         self._catalog = catalog
         self._look_up = look_up
         self._scratch = scratch
+        self._variable = variable
+        self._fields = fields
 
     def verify(self, run: Run, sample: int | None = None) -> Verified:
         """Run query and mapping again and compare.
@@ -114,15 +128,11 @@ class Verifier:
         """
         refuse_unverifiable(run)
         orchestration = self._catalog.orchestration(run.orchestration)
-        source = self._catalog.sources[orchestration.source]
-        with open_source(source, self._catalog.folder, scratch=self._scratch) as opened:
-            result = opened.query(self._catalog.queries[orchestration.name])
-            of_run = Options.from_json(run.options).sample
-            if of_run is not None:
-                result = first_rows(result, of_run)
-            mapper = Mapper(result.columns, verified=orchestration.verified)
-            with stage(result, mapper, self._scratch) as staged:
-                return self._compare_all(run, staged, sample)
+        reader = QueryReader(self._catalog, self._variable, self._scratch)
+        options = Options.from_json(run.options)
+        make = partial(mapper_for, orchestration, fields=self._fields)
+        with reader.snapshot(orchestration, options, make).staged as staged:
+            return self._compare_all(run, staged, sample)
 
     def _compare_all(self, run: Run, staged: Staged, sample: int | None) -> Verified:
         tally = _Tally()
@@ -130,8 +140,9 @@ class Verifier:
         rows: Iterable[Profile] = self._comparable(run, staged, tally)
         if sample is not None:
             rows = heapq.nsmallest(sample, rows, key=lambda profile: _lot(run, profile))
+        adds_tags = bool(run.options.get("adds_tags"))
         for group in batches(rows, LOOKED_UP_TOGETHER):
-            self._compare(group, tally)
+            self._compare(group, tally, adds_tags=adds_tags)
         return tally.verified(staged.rows_read)
 
     def _comparable(self, run: Run, staged: Staged, tally: _Tally) -> Iterator[Profile]:
@@ -146,7 +157,7 @@ class Verifier:
                 else:
                     tally.counts[why] += 1
 
-    def _compare(self, group: Sequence[Profile], tally: _Tally) -> None:
+    def _compare(self, group: Sequence[Profile], tally: _Tally, *, adds_tags: bool) -> None:
         ids = [profile.external_id or "" for profile in group]
         found: dict[str, UserRecord] = {}
         for batch in readable_batches(ids):
@@ -154,7 +165,10 @@ class Verifier:
                 found[(record.external_id or "").lower()] = record
         for profile in group:
             user = found.get((profile.external_id or "").lower())
-            tally.add(profile, None if user is None else differences(profile.user, user.attributes))
+            names = None
+            if user is not None:
+                names = differences(profile.user, user.attributes, adds_tags=adds_tags)
+            tally.add(profile, names)
 
 
 def refuse_unverifiable(run: Run) -> None:

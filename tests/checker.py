@@ -1,165 +1,24 @@
-"""The history checker: reads the ledger and the sandbox's records, and says what was not kept.
+"""The history checker: judges what the ledger and the sandbox tell, and says what was not kept.
 
-It is the oracle of every test under faults. It shares no code with what it judges: the ledger is
-read as tables, and what it says of a row is held against what the sandbox says it was sent and what
-it applied. Each finding is a sentence that begins with the guarantee (docs/faults.md) it speaks of.
+It is the oracle of every test under faults. It shares no code with what it judges: what the ledger
+says of a row is held against what the sandbox says it was sent and what it applied. Each finding is
+a sentence that begins with the guarantee (docs/faults.md) it speaks of.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from hashlib import sha256
-from typing import Any
 
-from sqlalchemy import text
+from history import History, Record, Sample, key_hash, post_keys, sent, user_keys
 
 ENDED_RUN = {"succeeded", "finished_with_failures", "stopped", "failed", "inconsistent"}
 ENDED_CHUNK = {"done", "split", "quarantined", "cancelled"}
+SHORT_SECOND = 0.95
+"""Where arrivals count among stamps: they are as late as the way and a thread make them."""
+
 FINAL_EVENT = {f"chunk_{state}" for state in ENDED_CHUNK}
-DELIVERED = {"c": "created", "u": "updated"}
-
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A chunk as the ledger had it at a moment of the run."""
-
-    at: float
-    seq: int
-    state: str
-    fence: int
-    looks: int
-    not_before: float | None
-    owner: str | None
-
-
-@dataclass
-class History:
-    """Everything that is judged.
-
-    Attributes:
-        run: the row of `runs`.
-        chunks: the rows of `chunks`, by seq.
-        outcomes: the rows of `outcomes`.
-        events: the rows of `events` in order, `data` decoded.
-        kept: (row, user object) of the payloads that are still there, by seq.
-        delivered: digest by key hash: what the ledger believes Zendesk has.
-        account: the row of `accounts`.
-        hash_key: keys the key hashes.
-        journal: the sandbox's journal, from the beginning of the run.
-        users: the sandbox's users, seeded ones too.
-        samples: the chunks as they were seen during the run.
-    """
-
-    run: Record
-    chunks: dict[int, Record]
-    outcomes: list[Record]
-    events: list[Record]
-    kept: dict[int, list[tuple[int, Record]]]
-    delivered: dict[bytes, bytes]
-    account: Record
-    hash_key: bytes
-    journal: list[Record]
-    users: list[Record]
-    samples: Sequence[Sample] = field(default=())
-
-    @cached_property
-    def posts(self) -> list[Record]:
-        return [entry for entry in self.journal if entry["kind"] == "bulk_upsert"]
-
-    @cached_property
-    def users_by_id(self) -> dict[int, Record]:
-        return {user["id"]: user for user in self.users}
-
-    @cached_property
-    def results(self) -> dict[int, list[tuple[int, str, int]]]:
-        """(row, created or updated, Zendesk id) of the delivered rows, by chunk."""
-        return {
-            seq: [
-                (row, DELIVERED[letter], user_id)
-                for row, letter, user_id in json.loads(zlib.decompress(chunk["results"]))
-            ]
-            for seq, chunk in self.chunks.items()
-            if chunk["results"] is not None
-        }
-
-    @cached_property
-    def posts_by_chunk(self) -> dict[int, list[Record]]:
-        """The POSTs of each chunk, by the people in them; under 0 those of no chunk."""
-        found: dict[int, list[Record]] = {seq: [] for seq in (0, *self.chunks)}
-        for post in self.posts:
-            people = set(post_keys(post))
-            # A half holds some of its parent's people: the chunk is the one of the same size.
-            fitting = [
-                seq
-                for seq, keys in self._keys.items()
-                if keys & people and self.rows_sent(seq) == post["users"]
-            ]
-            # A row sent alone, and sent alone again, fits both: each has as many as it may.
-            room = [seq for seq in fitting if len(found[seq]) < self.chunks[seq]["attempt"]]
-            found[(room or fitting or [0])[0]].append(post)
-        return found
-
-    def rows_sent(self, seq: int) -> int:
-        """How many rows a chunk was sent with: some may have moved to another one since."""
-        moved = (
-            e["data"]["rows"] for e in self.events if (e["kind"], e["seq"]) == ("rows_again", seq)
-        )
-        return int(self.chunks[seq]["rows"] + sum(moved))
-
-    @cached_property
-    def _keys(self) -> dict[int, set[str]]:
-        """The people of each chunk, as far as anything still names them; a split one has both's."""
-        keys: dict[int, set[str]] = {}
-        for seq in sorted(self.chunks, reverse=True):  # halves have higher numbers
-            mine = keys.setdefault(seq, set())
-            for _, _, user_id in self.results.get(seq, ()):
-                mine.update(user_keys(self.users_by_id.get(user_id, {})))
-            mine.update(_key(user) for _, user in self.kept.get(seq, ()))
-            parent = self.chunks[seq]["parent_seq"]
-            if parent is not None:
-                keys.setdefault(parent, set()).update(mine)
-        return keys
-
-
-def read(ledger: Any, run_id: str, sandbox: Any, samples: Sequence[Sample] = ()) -> History:
-    """Read the tables of a ledger and the records of a sandbox."""
-    with ledger.database.read() as connection:
-
-        def rows(query: str, **values: Any) -> list[Record]:
-            return [dict(row._mapping) for row in connection.execute(text(query), values)]
-
-        run = rows("SELECT * FROM runs WHERE run_id = :r", r=run_id)[0]
-        mine = "WHERE run_id = :r ORDER BY"
-        return History(
-            run=run,
-            chunks={c["seq"]: c for c in rows(f"SELECT * FROM chunks {mine} seq", r=run_id)},
-            outcomes=rows(f"SELECT * FROM outcomes {mine} row", r=run_id),
-            events=[
-                {**event, "data": json.loads(event["data"])}
-                for event in rows(f"SELECT * FROM events {mine} id", r=run_id)
-            ],
-            kept={
-                p["seq"]: [(row, user) for row, user in json.loads(zlib.decompress(p["blob"]))]
-                for p in rows(f"SELECT * FROM payloads {mine} seq", r=run_id)
-            },
-            delivered={
-                bytes(d["key_hash"]): bytes(d["digest"])
-                for d in rows("SELECT * FROM delivered WHERE account = :a", a=run["account"])
-            },
-            account=rows("SELECT * FROM accounts WHERE account = :a", a=run["account"])[0],
-            hash_key=bytes(rows("SELECT value FROM meta WHERE name = 'hash_key'")[0]["value"]),
-            journal=sandbox.journal(),
-            users=sandbox.users(seeded=True),
-            samples=samples,
-        )
 
 
 def check(history: History, *, exact: bool = False) -> list[str]:
@@ -264,7 +123,7 @@ def _delivered(h: History) -> Iterator[str]:
     """Who was delivered is there, by a job of that chunk, with the values that were sent last."""
     for seq, results in h.results.items():
         jobs = {post["job_id"] for post in h.posts_by_chunk[seq]} - {None}
-        last = {key: digest for post in h.posts_by_chunk[seq] for key, digest in _sent(post)}
+        last = {key: digest for post in h.posts_by_chunk[seq] for key, digest in sent(post)}
         for row, kind, user_id in results:
             user = h.users_by_id.get(user_id)
             if user is None:
@@ -283,7 +142,7 @@ def _values(h: History, row: int, user: Record, last: Mapping[str | None, str]) 
     sent = {last[key] for key in user_keys(user) if key in last}
     if user["digest"] not in sent:
         yield f"G2: row {row} is delivered, the sandbox has other values than were sent last"
-    hashes = [_key_hash(key, h.hash_key) for key in user_keys(user)]
+    hashes = [key_hash(key, h.hash_key) for key in user_keys(user)]
     known = {h.delivered[one].hex() for one in hashes if one in h.delivered}
     if user["digest"] not in known:
         yield f"G2: row {row} is delivered, the ledger remembers other values for the person"
@@ -307,6 +166,8 @@ def _told(h: History) -> Iterator[str]:
         yield "G5: the chunks that have ended are not those whose events say so"
     if [e["kind"] for e in h.events].count("run_ended") != (h.run["state"] in ENDED_RUN):
         yield "G5: the run did not end exactly once"
+    if [e["kind"] for e in h.events].count("run_reported") > 1:
+        yield "G5: it was told more than once that the run has ended"
 
 
 def _rising(h: History) -> Iterator[str]:
@@ -345,12 +206,15 @@ def _seen(h: History) -> Iterator[str]:
 
 
 def _users_a_second(h: History) -> Iterator[str]:
-    stamps = sorted(
-        (e["data"]["stamp"], e["data"]["users"]) for e in h.events if e["kind"] == "chunk_submitted"
-    )
-    most, budget = peak(stamps, 1.0), h.account["users_per_second"]
+    budget = h.account["users_per_second"]
+    stamps = [(stamp, users) for stamp, users, _ in h.stamps]
+    most = peak(stamps, 1.0)
     if most > budget:
         yield f"G6: {most} users within a second of send stamps, the budget is {budget}"
+    arrivals = [(post["at"], post["users"]) for post in h.unstamped]
+    most = peak(sorted([*stamps, *arrivals]), SHORT_SECOND) if arrivals else 0
+    if most > budget:
+        yield f"G6: {most} users within a second, refused ones too, the budget is {budget}"
 
 
 def _requests_a_minute(h: History) -> Iterator[str]:
@@ -403,34 +267,3 @@ JUDGES = (
     _ended, _rows, _sums, _posts, _people, _keyed, _delivered, _told, _rising, _seen,
     _users_a_second, _requests_a_minute, _jobs, _private,
 )  # fmt: skip
-
-
-# --- keys ---------------------------------------------------------------------------------------
-
-
-def post_keys(post: Record) -> Iterator[str | None]:
-    """Yield what identifies each user of a POST; None for one whom nothing identifies."""
-    for external_id, email in zip(post["external_ids"], post["emails"], strict=True):
-        yield _key({"external_id": external_id, "email": email})
-
-
-def user_keys(user: Record) -> set[str]:
-    """Return everything by which the ledger may know a user of the sandbox."""
-    if not user:
-        return set()
-    keys = {f"e:{one['value']}" for one in user["identities"]}
-    return keys | ({f"x:{user['external_id'].lower()}"} if user["external_id"] else set())
-
-
-def _sent(post: Record) -> Iterator[tuple[str | None, str]]:
-    return zip(post_keys(post), post["digests"], strict=True)
-
-
-def _key(user: Record) -> str | None:
-    if user.get("external_id"):
-        return f"x:{user['external_id'].lower()}"
-    return f"e:{user['email'].strip().lower()}" if user.get("email") else None
-
-
-def _key_hash(key: str, hash_key: bytes) -> bytes:
-    return hmac.new(hash_key, key.encode(), sha256).digest()

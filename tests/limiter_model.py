@@ -8,6 +8,7 @@ are played on the fake server (tests/unit) and on a real one (tests/integration)
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ SECOND = 1_000_000
 REQUESTS_WINDOW = 3 * SECOND
 PROBE = 4 * SECOND
 REST_LEAST, REST_USUAL = 5 * SECOND, 10 * SECOND
+LONGEST_RETRY = 25 * SECOND
+HOUR = 3600 * SECOND
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Gate:
         self.probing, self.probe = True, None
 
 
+def kind_of(entry):
+    return "post" if entry.users else "poll"
+
+
 class Model:
     """What the limiter should answer, computed from the definition."""
 
@@ -67,6 +74,8 @@ class Model:
         self.entries = {}
         self.gate = Gate()
         self.cold = False  # the server's memory is gone, and nobody has noticed yet
+        self.awaited = {}  # "post" or "poll" -> until when one that was denied is waited for
+        self.last = ""  # which of both had the last request, where a minute has one
 
     def bookings(self):
         return {permit: entry for permit, entry in self.entries.items() if not entry.sent}
@@ -137,12 +146,38 @@ class Model:
         new = Entry(users, requests, 0)
         budgets = self.budgets(now, budget)
         slot = self.first_fit(new, earliest, now, self.entries.values(), budgets, self.slack)
+        if requests and not gate.probing:
+            slot = self.after_the_other(new, slot, now, budgets)
         if slot - now > max_wait:
+            self.nearest = slot
             return gate.kind if slot == gate.closed_until else "budget"
         self.entries[permit] = replace(new, slot=slot)
+        if requests:
+            self.awaited.pop(kind_of(new), None)
+            self.last = kind_of(new) if budgets[1] == 1 else self.last
         if gate.probing:
             gate.probe, gate.probe_until = permit, slot + PROBE
         return slot
+
+    def after_the_other(self, new, slot, now, budgets):
+        """Extra polls leave room for a POST that waits; of one request a minute all take turns."""
+        users, requests, posts = budgets
+        awaited = self.awaited.get("poll" if new.users else "post", 0)
+        if awaited < now:
+            return slot
+        if requests == 1:
+            return max(slot, awaited + 1) if self.last == kind_of(new) else slot
+        minute = [e for e in self.entries.values() if e.slot >= now - self.requests_window]
+        if new.users or sum(e.requests and not e.users for e in minute) < requests - posts:
+            return slot
+        less = (users, requests - 1, posts)
+        return self.first_fit(new, slot, now, self.entries.values(), less, self.slack)
+
+    def wait_for(self, now, users, slot):
+        """One that was denied for requests is awaited until a window after its slot."""
+        kind = kind_of(Entry(users, 1, slot))
+        until = min(slot, now + LONGEST_RETRY) + self.users_window
+        self.awaited[kind] = max(until, self.awaited.get(kind, 0))
 
     def confirm(self, now, permit, budget):
         """The answer, and in `entries` what becomes of them."""
@@ -243,7 +278,9 @@ class Histories(RuleBasedStateMachine):
         guard=st.sampled_from([0, 12_000]),
         slack=st.sampled_from([0, 2_000]),
         requests=st.sampled_from([3, 10, 100]),
-        disturbed=st.sampled_from(["never", "by pauses", "by changes", "by losses", "by all"]),
+        disturbed=st.sampled_from(
+            ["never", "by pauses", "by changes", "by losses", "by runs", "by all"]
+        ),
     )
     def start(self, guard, slack, requests, disturbed):
         """Each history stresses something else; pauses in all would leave little to be late."""
@@ -264,6 +301,7 @@ class Histories(RuleBasedStateMachine):
         self.sent = []  # (stamp, users, requests), for the judge
         self.closed = []  # (from, until): nothing may be sent or booked into it
         self.told_of = []
+        self.contests = 0
 
     def suffers(self, what):
         return self.disturbed in ("by " + what, "by all")
@@ -274,9 +312,10 @@ class Histories(RuleBasedStateMachine):
         for users, requests, max_wait in callers:
             self.reserve_one(min(users, self.budget.users_per_second), requests, max_wait)
 
-    def reserve_one(self, users, requests, max_wait):
+    def reserve_one(self, users, requests, max_wait, flow="", share=1.0):
         permit = f"p{len(self.permits)}"
         self.permits.append(permit)
+        awaited = dict(self.model.awaited)
         answer = self.limiter.reserve(
             ACCOUNT,
             permit,
@@ -284,15 +323,67 @@ class Histories(RuleBasedStateMachine):
             requests=requests,
             budget=self.budget,
             max_wait_s=max_wait / 1e6,
+            flow=flow,
+            share=share,
         )
         expected = self.model.reserve(self.us, permit, users, requests, self.budget, max_wait)
-        if isinstance(expected, str):
+        if isinstance(answer, Denied) and answer.why == "share":
+            assert flow
+            assert expected - self.us > self.model.users_window / 4  # nearer it is anybody's
+            self.model.void([permit])
+            self.model.awaited = awaited
+        elif isinstance(expected, str):
             assert isinstance(answer, Denied)
             assert 0.05 <= answer.retry_in_s <= 25
             assert expected == ("budget" if answer.why in ("users", "requests") else answer.why)
+            if answer.why == "requests":
+                self.model.wait_for(self.us, users, self.model.nearest)
         else:
             assert answer == Booked(permit, (expected - self.us) / 1e6, expected)
             assert not any(begin <= expected < end for begin, end in self.closed)
+            return permit
+        return None
+
+    @precondition(lambda self: self.suffers("runs") and self.contests < 2 and self.is_open())
+    @rule(
+        shares=st.lists(st.sampled_from([0.5, 1.0, 1.0, 2.0, 3.0, 9.0]), min_size=2, max_size=8),
+        rounds=st.sampled_from([5, 15]),
+        seed=st.integers(0, 1000),
+        ahead=st.sampled_from([300_000, 900_000]),
+        late=st.sampled_from([0, 0, 7_000]),
+    )
+    def runs_compete(self, shares, rounds, seed, ahead, late):
+        """All ask for each slot, in any order: none is ever a whole chunk from its part."""
+        self.contests += 1
+        self.us += 30 * SECOND  # by then nobody waits for the runs of the contest before
+        runs = {f"r{self.contests}-{n}": share for n, share in enumerate(shares)}
+        chunk = self.budget.users_per_second
+        permit, flow = self.reserve_one(chunk, 1, 0), {}
+        self.ask_for_all(runs, chunk, 0)
+        had = dict.fromkeys(runs, 0)
+        dice, names = random.Random(seed), list(runs)
+        for _ in range(rounds):
+            self.us = max(self.us, self.model.entries[permit].slot + late)
+            self.confirm(permit, **flow)  # with it a run is promised its next turn, and is there
+            self.us += self.model.users_window + self.model.slack - ahead
+            dice.shuffle(names)
+            ((name, permit),) = self.ask_for_all({n: runs[n] for n in names}, chunk, SECOND)
+            flow = {"flow": name, "share": runs[name]}
+            had[name] += 1
+            judge_shares(runs, had)
+
+    def is_open(self):
+        """No gate is in the way and requests are plenty: what is left to wait for is users."""
+        gate = self.model.gate
+        closed = max(gate.closed_until, gate.unknown_until, gate.cap_until) > self.us
+        return not (self.model.cold or gate.probing or closed) and (
+            self.budget.requests_per_minute == 100
+        )
+
+    def ask_for_all(self, runs, chunk, max_wait):
+        """Each run asks once; those that are booked, with their permits."""
+        asked = {n: self.reserve_one(chunk, 1, max_wait, n, share) for n, share in runs.items()}
+        return [(name, permit) for name, permit in asked.items() if permit]
 
     @rule(
         callers=st.lists(CALLERS, max_size=3),
@@ -313,9 +404,11 @@ class Histories(RuleBasedStateMachine):
     def confirm_any_permit_at_once(self, data):
         self.confirm(data.draw(st.sampled_from(self.permits)))
 
-    def confirm(self, permit):
+    def confirm(self, permit, **flow):
         booking = self.model.entries.get(permit)
-        answer = self.limiter.confirm(ACCOUNT, permit, budget=self.budget)
+        answer = self.limiter.confirm(ACCOUNT, permit, budget=self.budget, **flow)
+        if isinstance(answer, Go):
+            answer = replace(answer, next_in_s=0.0)  # advice, which the model does not give
         assert answer == self.model.confirm(self.us, permit, self.budget)
         if isinstance(answer, Go):
             self.sent.append((answer.stamp_us, booking.users, booking.requests))
@@ -400,6 +493,19 @@ class Histories(RuleBasedStateMachine):
         # Pauses are forgotten, too; the probe after the cold start is told of them again.
         self.closed = [(self.us, self.us + SECOND + guard)]
 
+    @precondition(lambda self: self.suffers("losses") and self.sent)
+    @rule(by=st.sampled_from([HOUR + REQUESTS_WINDOW, 24 * HOUR]), passed=st.sampled_from([0, 1]))
+    def set_the_clock_back(self, by, passed):
+        """As a loss of all data, and what was sent before is judged on the clock as it is now."""
+        slot = max(entry.slot for entry in self.model.entries.values()) if self.model.entries else 0
+        if slot < self.us or self.model.cold:
+            return  # nothing lies in the logs by which it could be noticed
+        self.us += passed - by
+        self.sent = [(at - by, users, 0) for at, users, _ in self.sent]
+        self.closed = [(self.us, self.us + SECOND + self.guard)]
+        self.model = Model(self.guard, self.model.slack)
+        self.model.cold = True
+
     def set_server_clock(self):
         """For servers that keep the test's clock among their data."""
 
@@ -444,6 +550,13 @@ class Histories(RuleBasedStateMachine):
     def log(self, name, since):
         entries = self.client.zrange(f"deskfeed:{{{ACCOUNT}}}:{name}", 0, -1, withscores=True)
         return only_since(since, {member.decode(): int(slot) for member, slot in entries})
+
+
+def judge_shares(shares, had):
+    """Each run's part of what all had, and less than one chunk to either side."""
+    for run, share in shares.items():
+        part = sum(had.values()) * share / sum(shares.values())
+        assert abs(had[run] - part) < 1, (run, shares, had)
 
 
 def only_since(since, entries):

@@ -29,9 +29,14 @@ class Zendesk:
     users: dict = field(default_factory=dict)
     reads: list = field(default_factory=list)
     read_answers: list = field(default_factory=list)
+    sent: list = field(default_factory=list)
+    by_email: dict = field(default_factory=dict)
+    searches: list = field(default_factory=list)
+    search_answers: list = field(default_factory=list)
 
     def create_or_update_many(self, profiles):
         self.posts.append([p.row for p in profiles])
+        self.sent.append({p.row: dict(p.user) for p in profiles})
         if self.answers:
             answer = self.answers.pop(0)
             if answer is not None:
@@ -67,6 +72,15 @@ class Zendesk:
             if answer is not None:
                 raise answer
         return tuple(self.users[key] for key in external_ids if key in self.users)
+
+    def users_search(self, *, external_id=None, email=None):
+        self.searches.append(external_id or email)
+        if self.search_answers:
+            answer = self.search_answers.pop(0)
+            if answer is not None:
+                raise answer
+        found = self.users.get(external_id) if external_id else None
+        return (found,) if found else tuple(self.by_email.get(email, ()))
 
     def has(self, profile, created_at=None, **changes):
         """Let a profile's user be there, as it was sent but for some changes."""

@@ -175,7 +175,7 @@ class Stage:
         return json.loads(self.deskfeed(*words, "--json", **environment).stdout)
 
     def ledger(self):
-        return closing(open_ledger(f"sqlite:///{self.folder / 'state' / 'ledger.db'}"))
+        return closing(open_ledger(self.environment["DESKFEED_LEDGER_URL"]))
 
     def end(self) -> None:
         for process in self.workers:
@@ -194,6 +194,7 @@ def make_stage(
     seconds_per_user: float = 0.01,
     time_scale: float = 0.1,
     roads: bool = False,
+    ledger_url: str | None = None,
 ) -> Iterator[Stage]:
     """Set the stage in a folder: Redis and the sandbox run, workers are started by the test.
 
@@ -202,11 +203,13 @@ def make_stage(
         seconds_per_user: the pace of the sandbox's jobs.
         time_scale: what the table of times is multiplied by.
         roads: whether proxies stand before Redis and the sandbox.
+        ledger_url: of the ledger; None: SQLite in the folder.
     """
     with Sandbox(port=0, seconds_per_user=seconds_per_user) as sandbox:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("DESKFEED_")},
             "DESKFEED_STATE_DIR": str(folder / "state"),
+            "DESKFEED_LEDGER_URL": ledger_url or f"sqlite:///{folder / 'state' / 'ledger.db'}",
             "DESKFEED_CATALOG": str(folder / "catalog"),
             "DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL": "admin@socktown.example",
             "DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN": "sandbox-token",

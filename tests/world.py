@@ -59,6 +59,8 @@ def write_catalog(
     status: str = "active",
     thresholds: str = "{fail_below: 1}",
     limits: str = "{}",
+    send: str = "all",
+    more: str = "",
 ) -> Path:
     """Write a small catalog and return its folder: one orchestration, `loyalty`."""
     for name in ("destinations", "sources", "data"):
@@ -67,7 +69,7 @@ def write_catalog(
     (folder / "loyalty.sql").write_text(sql, encoding="utf-8")
     (folder / "loyalty.yaml").write_text(
         f"description: For tests\nstatus: {status}\nsource: people\nquery: loyalty.sql\n"
-        f"destination: socktown\nsend: all\nthresholds: {thresholds}\n"
+        f"destination: socktown\nsend: {send}\nthresholds: {thresholds}\n{more}\n"
     )
     (folder / "destinations" / "socktown.yaml").write_text(
         f"description: The sandbox\nplugin: zendesk\ncredential: socktown\nbase_url: {url}\n"

@@ -32,7 +32,7 @@ from worker.ledger import Ledger, open_ledger
 from worker.ledger.records import Target
 from worker.limiter import Limiter, connect
 from worker.liveness import Rounds
-from worker.process import CeleryConsumer, Process
+from worker.process import EXIT_REFUSED, CeleryConsumer, Process, leave_at_once
 from worker.redis_server import refuse_unfit
 from worker.settings import Settings, load_settings, settings
 from worker.stopping import Stopping
@@ -316,8 +316,9 @@ def _on_worker_ready(sender: Any, **_: object) -> None:
     except DeskfeedError as error:
         _give_up(error)
     rounds = Rounds()
+    host = socket.gethostname()
     background = Background(
-        mine.sweeper, mine.ledger, mine.times, mine.owner, socket.gethostname(), send_all, rounds
+        mine.sweeper, mine.ledger, mine.times, mine.owner, host, send_all, rounds, leave_at_once
     )
     consumer = CeleryConsumer(
         celery=sender,
@@ -334,7 +335,7 @@ def _on_worker_ready(sender: Any, **_: object) -> None:
 
 def _give_up(error: DeskfeedError) -> NoReturn:
     log.critical("worker_cannot_work", reason=error.message, resolution=error.resolution)
-    raise SystemExit(1) from None
+    raise SystemExit(EXIT_REFUSED) from None
 
 
 def _forks(consumer: Any) -> bool:

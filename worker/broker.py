@@ -24,6 +24,8 @@ from celery.worker.request import Request
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.transport import redis
 
+from worker.errors import DeskfeedError
+
 log = structlog.get_logger(__name__)
 
 
@@ -85,9 +87,19 @@ class CarefulRequest(Request):
 
 
 class CarefulTask(Task[Any, Any]):
-    """What all tasks are made of."""
+    """What all tasks are made of.
+
+    An error of ours that ends a task was foreseen: Celery marks the task as failed, and the line
+    that tells of it is ours (`on_failure`), a sentence with its remedy and not a traceback.
+    """
 
     Request = f"{__name__}:CarefulRequest"
+    throws = (DeskfeedError,)
+
+    def on_failure(self, exc: Exception, *_args: Any, **_kwargs: Any) -> None:
+        """Say why a task could not be done; the sweeper puts its work back on its way."""
+        if isinstance(exc, DeskfeedError):
+            log.error("task_failed", code=exc.code, reason=exc.message, resolution=exc.resolution)
 
 
 def install() -> None:

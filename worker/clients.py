@@ -115,6 +115,14 @@ class KeptClient:
         """Ask for users; raises what `ZendeskClient` raises, and `Renewed`."""
         return self._heeding(lambda: self._client.users_show_many(external_ids))
 
+    def users_search(
+        self, *, external_id: str | None = None, email: str | None = None
+    ) -> tuple[UserRecord, ...]:
+        """Search users; raises what `ZendeskClient` raises, and `Renewed`."""
+        return self._heeding(
+            lambda: self._client.users_search(external_id=external_id, email=email)
+        )
+
     def _heeding(self, ask: Callable[[], _T]) -> _T:
         try:
             return ask()

@@ -28,7 +28,7 @@ from worker.ledger import Ledger
 from worker.ledger.records import AccountView
 from worker.limiter import Limiter, State
 from worker.limiter.answers import Gate
-from worker.limiter.limiter import GUARD_S
+from worker.limiter.limiter import CEILING
 from worker.metrics import REGISTRY
 
 log = structlog.get_logger(__name__)
@@ -40,9 +40,6 @@ imported, so it counts from the environment only, never from `.env`."""
 SOURCE_S = 4.0
 """A source that has not answered by then counts as silent. There are two, one after the other:
 together below the 10 s after which Prometheus gives up a page."""
-
-USERS_WINDOW_S = 1.0
-"""Zendesk's window of users per second."""
 
 ACCOUNT = ("account",)
 
@@ -148,9 +145,8 @@ class _Sheet:
 def _put_view(sheet: _Sheet, view: AccountView) -> None:
     limits, account = view.standing.limits, view.account
     users = limits.users_per_second
-    ceiling = users * USERS_WINDOW_S / (USERS_WINDOW_S + GUARD_S)
     sheet.put("deskfeed_limiter_users_budget", users, account)
-    sheet.put("deskfeed_limiter_users_ceiling", ceiling, account)
+    sheet.put("deskfeed_limiter_users_ceiling", users * CEILING, account)
     sheet.put("deskfeed_limiter_requests_budget", limits.requests_per_minute, account)
     sheet.put("deskfeed_jobs_in_flight", view.jobs, account)
     sheet.put("deskfeed_jobs_in_flight_cap", limits.jobs_in_flight, account)

@@ -72,7 +72,7 @@ class Failed:
     """Only a person can mend this; the ledger already knows.
 
     Attributes:
-        code: a key of `worker.errors.EXPLANATIONS`.
+        code: a key of `worker.explanations.EXPLANATIONS`.
     """
 
     code: str

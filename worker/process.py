@@ -3,6 +3,7 @@
     SIGTERM            takes nothing more up, gives back what only waits for its slot, finishes the
                        POSTs that are being sent, ends with 0 inside the grace period
     again, or SIGQUIT  the same, within a few seconds
+    another host       (of a SQLite ledger) ends at once with 1, as whoever may not begin does
     a stall            the same, and ends with 70, so that its supervisor starts it again
 
 Celery's soft shutdown is left off: it exists to interrupt tasks that take longer than the grace
@@ -16,13 +17,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 import structlog
 from celery.worker import state
 from kombu.exceptions import OperationalError
 
+from worker.errors import DeskfeedError
 from worker.liveness import Consumption, Rounds, Stall
 from worker.stopping import Stopping
 from worker.sweeper import Background
@@ -36,6 +38,9 @@ EXIT_STALLED = 70
 EXIT_IN_A_HURRY = 1
 """Something was still being sent when the time was over; the ledger knows that it is unclear."""
 
+EXIT_REFUSED = 1
+"""This process may not work, or not any more; a person reads why in its log."""
+
 HURRY_S = 3.0
 """How long a worker has that was asked to end twice."""
 
@@ -47,6 +52,16 @@ GRACE_PART = 0.9
 
 SELF_ADDRESSED_S = 3600
 """When Redis forgets the queue that a dead worker sent messages to itself through."""
+
+
+def leave_at_once(error: DeskfeedError) -> NoReturn:
+    """End this process without another write to the ledger, whatever it holds.
+
+    For a ledger that is another host's now: a last word to it could damage the file, and what this
+    process held was taken over there.
+    """
+    log.critical("worker_cannot_work", reason=error.message, resolution=error.resolution)
+    os._exit(EXIT_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)

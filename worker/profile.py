@@ -75,7 +75,7 @@ class RejectedRow:
     Attributes:
         row: 1-based position in the query's result.
         kind: `FAILED` (somebody must act) or `SKIPPED` (rightly not sent).
-        code: a key of `worker.errors.EXPLANATIONS`.
+        code: a key of `worker.explanations.EXPLANATIONS`.
         detail: what exactly, naming columns but never values.
         external_id: as far as the row has one; kept for a while so that `failures` can name it.
         email: likewise.
@@ -115,7 +115,7 @@ class Outcome:
     Attributes:
         row: 1-based position in the query's result.
         kind: see `OutcomeKind`.
-        code: None for created and updated, else a key of `worker.errors.EXPLANATIONS`.
+        code: None for created and updated, else a key of `worker.explanations.EXPLANATIONS`.
         detail: Zendesk's or our words, without customer values.
         zendesk_id: the user's id at Zendesk when the job named it.
     """

@@ -5,11 +5,13 @@ Read by the shells only (command, Celery app, tasks); everything below them is h
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -200,6 +202,17 @@ def _refuse_open_file(path: Path) -> None:
             )
     except OSError:
         return  # there is none, or pydantic-settings will say what is wrong with it
+
+
+def variable(name: str) -> str | None:
+    """Return a variable that the catalog names: from the environment, `.env` or a secret file."""
+    found = os.environ.get(name) or dotenv_values(".env").get(name)
+    if found:
+        return found
+    try:
+        return (Path(SECRETS_DIR) / name).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 @lru_cache(maxsize=1)

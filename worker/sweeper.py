@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from worker.delivery import Delivery
-from worker.errors import DeskfeedError
-from worker.hints import Deliver, Hint, Plan, Poll
+from worker.errors import DeskfeedError, UsageError
+from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger
 from worker.ledger.states import RunState
 from worker.liveness import Rounds
@@ -54,6 +54,7 @@ class Sweeper:
             *(Deliver(run_id, seq) for run_id, seq in found.deliver),
             *(Poll(run_id, seq) for run_id, seq in found.poll),
             *(Plan(run_id) for run_id in found.plan),
+            *(Finish(run_id) for run_id in found.finish),
         ]
         for run_id, state in self._ledger.recovery.active_runs():
             hints.extend(self._go_on(run_id, state))
@@ -86,6 +87,7 @@ class Background:
         host: the machine's name.
         send: puts hints on the broker.
         rounds: is told of every round, so that a thread that hangs is noticed.
+        give_up: is told when this process must not use the ledger any more.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Background:
         host: str,
         send: Send,
         rounds: Rounds | None = None,
+        give_up: Callable[[UsageError], None] | None = None,
     ) -> None:
         self._sweeper = sweeper
         self._ledger = ledger
@@ -105,6 +108,7 @@ class Background:
         self._host = host
         self._send = send
         self._rounds = rounds or Rounds()
+        self._give_up = give_up
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._every, args=args, name=args[0], daemon=True)
@@ -139,6 +143,13 @@ class Background:
         while True:
             try:
                 act()
+            except DeskfeedError as error:  # as when the ledger is locked or away
+                log.error(
+                    "background_failed",
+                    thread=name,
+                    reason=error.message,
+                    resolution=error.resolution,
+                )
             except Exception:  # this thread must outlive whatever befalls one round
                 log.exception("background_failed", thread=name)
             self._rounds.note(name, seconds)
@@ -149,4 +160,9 @@ class Background:
         self._send(self._sweeper.sweep())
 
     def _beat(self) -> None:
-        self._ledger.recovery.heartbeat(self._owner, self._host)
+        try:
+            self._ledger.recovery.heartbeat(self._owner, self._host)
+        except UsageError as error:
+            if self._give_up is None:
+                raise
+            self._give_up(error)

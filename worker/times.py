@@ -32,6 +32,7 @@ class Times:
     settle: float = 20.0  #: at least this long before an unclear POST is repeated
     longest_countdown: float = 30.0  #: no Celery message waits longer than this
     overdue: float = 15.0  #: a message, wait or poll this late counts as lost
+    unreachable: float = 5.0  #: an account rests this long when Zendesk or Redis is not reached
     visibility: float = 300.0  #: the broker redelivers an unacknowledged message after this
     grace: float = 30.0  #: from SIGTERM to the worker's end
     heartbeat: float = 3.0  #: a worker says in the ledger that it lives this often
@@ -53,6 +54,7 @@ class Times:
         """Raise `UsageError` naming the two durations that contradict each other, if any do."""
         rules = (
             ("post_deadline", "lease", 1.5),  # a request must end well inside its claim
+            ("unreachable", "longest_countdown", 1.0),  # whoever waits for it keeps his message
             ("longest_countdown", "visibility", 4.0),  # else the broker delivers it twice
             ("lease", "visibility", 4.0),
             ("slept_slot", "lease", 4.0),

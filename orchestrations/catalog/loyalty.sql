@@ -30,3 +30,6 @@ SELECT
         ELSE 'suggest ' || favorite_category
     END                                                AS "user_fields.next_best_action"
 FROM customers
+
+-- Of rows with the same customer_id the last one is sent: the one with the latest order.
+ORDER BY CAST(last_order_on AS DATE) NULLS FIRST, customer_id

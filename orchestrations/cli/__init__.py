@@ -13,6 +13,7 @@ from orchestrations.cli import (
     limits_verbs,
     run_verbs,
     setup_verbs,
+    trial_verbs,
     up_verb,
     upkeep_verbs,
 )
@@ -47,7 +48,7 @@ for _command in (
     setup_verbs.init,
     up_verb.up,
     catalog_verbs.check,
-    catalog_verbs.preview,
+    trial_verbs.preview,
     catalog_verbs.destinations,
     setup_verbs.credentials,
     run_verbs.run,

@@ -7,27 +7,59 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 from rich.table import Table
 
 from orchestrations.cli import opened
-from orchestrations.cli.output import console, print_json, say_error, verb
+from orchestrations.cli.output import PARAM_HELP, console, print_json, say_error, verb
 from worker.errors import DeskfeedError, UsageError
-from worker.settings import settings
+from worker.settings import settings, variable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrations.loader import Catalog
     from orchestrations.spec import Orchestration
 
 
 @click.command("check")
 @click.argument("orchestration", required=False)
+@click.option(
+    "--schema",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Only write the JSON Schemas of the catalog's files, for editors, into this folder.",
+)
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @verb
-def check(orchestration: str | None, *, as_json: bool) -> None:
+def check(
+    orchestration: str | None, *, schema: Path | None, params: tuple[str, ...], as_json: bool
+) -> None:
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    from orchestrations.changes import contested, neighbours
+    from orchestrations.columns import targets
+    from orchestrations.params import params_of
+
+    if schema is not None:
+        _write_schemas(schema, as_json=as_json)
+        return
     catalog = opened.catalog()
-    names = [orchestration] if orchestration else sorted(catalog.orchestrations)
-    found = [_check_one(catalog, catalog.orchestration(name)) for name in names]
+    given, names = params_of(params), sorted(catalog.orchestrations)
+    if orchestration:  # whether another one writes the same fields, only the others' columns show
+        names = neighbours(catalog, catalog.orchestration(orchestration).name)
+    checked = {
+        name: _check_one(
+            catalog, catalog.orchestration(name), given if name == orchestration else {}
+        )
+        for name in names
+    }
+    written = {
+        name: targets(item["columns"], catalog.orchestrations[name])
+        for name, item in checked.items()
+    }
+    same = contested(catalog, written)
+    for name, item in checked.items():
+        item["warnings"] += same[name]
+    found = [item for name, item in checked.items() if orchestration in (None, name)]
     broken = [item for item in found if item["error"]]
     if as_json:
         print_json({"ok": not broken, "orchestrations": found})
@@ -37,9 +69,26 @@ def check(orchestration: str | None, *, as_json: bool) -> None:
         raise SystemExit(2)
 
 
-def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]:
-    from orchestrations.mapping import Mapper
-    from orchestrations.sources import open_source
+def _write_schemas(folder: Path, *, as_json: bool) -> None:
+    from orchestrations.schemas import write_schemas
+
+    try:
+        written = write_schemas(folder)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from None
+    if as_json:
+        print_json({"ok": True, "files": [str(path) for path in written]})
+        return
+    for path in written:
+        click.echo(path)
+
+
+def _check_one(
+    catalog: Catalog, orchestration: Orchestration, params: Mapping[str, str]
+) -> dict[str, Any]:
+    from orchestrations.mapping import mapper_for
+    from orchestrations.reading import QueryReader
+    from orchestrations.runs import Options
 
     answer: dict[str, Any] = {
         "orchestration": orchestration.name,
@@ -50,14 +99,14 @@ def _check_one(catalog: Catalog, orchestration: Orchestration) -> dict[str, Any]
         "error": None,
     }
     try:
-        source = catalog.sources[orchestration.source]
         with (
             TemporaryDirectory() as temp,
-            open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
+            QueryReader(catalog, variable, Path(temp)).rows(
+                orchestration, Options(params=params)
+            ) as result,
         ):
-            result = opened_source.query(catalog.queries[orchestration.name])
             answer["columns"] = list(result.columns)
-            mapper = Mapper(result.columns, verified=orchestration.verified)
+            mapper = mapper_for(orchestration, result.columns)
             answer["warnings"] = list(mapper.warnings)
     except DeskfeedError as error:
         answer["error"] = error.as_dict()
@@ -78,64 +127,6 @@ def _say_checked(found: list[dict[str, Any]]) -> None:
         click.echo("The catalog holds no orchestrations yet.")
     elif not any(item["error"] for item in found):
         click.echo("Every file is right, every query runs. Next: deskfeed preview ORCHESTRATION")
-
-
-@click.command("preview")
-@click.argument("orchestration")
-@click.option(
-    "-n",
-    "count",
-    type=click.IntRange(1, 1000),
-    default=5,
-    show_default=True,
-    help="How many rows of the result.",
-)
-@verb
-def preview(orchestration: str, count: int, *, as_json: bool) -> None:
-    """Show the first rows of ORCHESTRATION as they would go to Zendesk; nothing is sent."""
-    catalog = opened.catalog()
-    rows, warnings = _preview(catalog, catalog.orchestration(orchestration), count)
-    if as_json:
-        print_json({"ok": True, "rows": rows, "warnings": warnings})
-        return
-    for row in rows:
-        if row["user"] is None:
-            click.echo(f"row {row['row']}: not sent: {row['code']}: {row['detail']}")
-        else:
-            text = orjson.dumps(row["user"], option=orjson.OPT_INDENT_2).decode()
-            click.echo(f"row {row['row']}: {text}")
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-
-
-def _preview(
-    catalog: Catalog, orchestration: Orchestration, count: int
-) -> tuple[list[dict[str, Any]], list[str]]:
-    from orchestrations.mapping import Mapper
-    from orchestrations.planning import first_rows
-    from orchestrations.sources import open_source
-    from worker.profile import Profile
-
-    rows: list[dict[str, Any]] = []
-    source = catalog.sources[orchestration.source]
-    with (
-        TemporaryDirectory() as temp,
-        open_source(source, catalog.folder, scratch=Path(temp)) as opened_source,
-    ):
-        result = first_rows(opened_source.query(catalog.queries[orchestration.name]), count)
-        mapper = Mapper(result.columns, verified=orchestration.verified)
-        number = 0
-        for batch in result.batches:
-            for values in batch:
-                number += 1
-                mapped = mapper.map(number, values)
-                if isinstance(mapped, Profile):
-                    rows.append({"row": number, "user": mapped.user, "code": None, "detail": None})
-                else:
-                    rows.append(
-                        {"row": number, "user": None, "code": mapped.code, "detail": mapped.detail}
-                    )
-    return rows, list(mapper.warnings)
 
 
 @click.group("destinations")

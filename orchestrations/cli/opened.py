@@ -12,8 +12,11 @@ from worker.times import Times
 if TYPE_CHECKING:
     from orchestrations.access import Principal, Rights
     from orchestrations.loader import Catalog
+    from orchestrations.preflight import PreFlight, Probe
     from worker.ledger import Ledger
     from worker.ledger.retention import Ages
+    from worker.zendesk.client import Permit
+    from worker.zendesk.fields import UserField
 
 
 def catalog() -> Catalog:
@@ -34,6 +37,19 @@ def ledger() -> Iterator[Ledger]:
         yield opened
     finally:
         opened.close()
+
+
+def fields_of(probe: Probe, permit: Permit, account: str) -> tuple[UserField, ...]:
+    """Return the user fields of an account, as they are now or were within the last minute."""
+    return pre_flight(probe, permit, account).fields()
+
+
+def pre_flight(probe: Probe, permit: Permit, account: str) -> PreFlight:
+    """Return what asks an account before a run, with the cache of the state folder."""
+    from orchestrations.field_cache import FieldCache
+    from orchestrations.preflight import PreFlight
+
+    return PreFlight(probe, permit, account, FieldCache(settings().state_dir / "fields"))
 
 
 def ages() -> Ages:

@@ -14,6 +14,7 @@ from rich.console import Console
 from worker.errors import DeskfeedError, UsageError
 
 EXIT_FAILED = 1
+PARAM_HELP = "A value for $NAME in the query; may be given several times."
 EXIT_USAGE = 2
 
 _F = TypeVar("_F", bound=Callable[..., Any])

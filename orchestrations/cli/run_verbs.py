@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import orjson
 from rich.table import Table
 
 from orchestrations.cli import opened
-from orchestrations.cli.output import console, errors, print_json, say_error, verb
+from orchestrations.cli.output import (
+    PARAM_HELP,
+    console,
+    errors,
+    print_json,
+    say_error,
+    verb,
+)
 from worker.errors import UsageError
 from worker.settings import settings
 
 if TYPE_CHECKING:
     from worker.ledger import Ledger
-    from worker.ledger.records import RowOutcome, RunView
+    from worker.ledger.records import RunView
 
 
 @click.command("run")
@@ -30,10 +34,21 @@ if TYPE_CHECKING:
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="Only the first N rows of the result."
 )
+@click.option("--full", is_flag=True, help="Send also what has not changed (`send: changed`).")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
 @click.option("--key", metavar="K", help="The same key again is the same run, started once.")
+@click.option("--dry-run", is_flag=True, help="Everything but the sending: says what would go.")
 @verb
 def run(
-    orchestration: str, *, wait: bool, sample: int | None, key: str | None, as_json: bool
+    orchestration: str,
+    *,
+    wait: bool,
+    sample: int | None,
+    full: bool,
+    params: tuple[str, ...],
+    key: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Start a run of ORCHESTRATION.
 
@@ -41,7 +56,15 @@ def run(
     3 finished with failed or unconfirmed rows, 1 failed or stopped. 2: nothing was started.
     """
     from orchestrations import runs
+    from orchestrations.cli import trial_verbs
+    from orchestrations.params import params_of
 
+    options = runs.Options(sample=sample, full=full, params=params_of(params))
+    if dry_run:
+        if wait or key:
+            raise UsageError("--dry-run starts no run, so --wait and --key mean nothing with it")
+        trial_verbs.dry_run(orchestration, options, as_json=as_json)
+        return
     catalog = opened.catalog()
     runs.refuse_draft(catalog.orchestration(orchestration))
     settings().redis()
@@ -53,7 +76,7 @@ def run(
             principal=opened.principal(),
             groups=opened.myself().groups,
             key=key,
-            options=runs.Options(sample=sample),
+            options=options,
         )
         reached = enqueue_plan(begun.run_id) if new else True
         if not as_json:
@@ -206,9 +229,13 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
         )
     if run.started_at and run.ended_at:
         out.print(f"took {run.ended_at - run.started_at:.1f} s")
+    for warning in view.warnings:
+        out.print(f"warning: {warning}", style="yellow", markup=False)
     error = report.error_as_json(run.error)
     if error is not None:
         say_error(f"{error['title']}: {error['message']}", error["resolution"])
+    for warning in view.warnings:
+        click.echo(f"warning: {warning}")
     _print_family(view)
     _print_next(view)
 
@@ -237,6 +264,8 @@ def _print_family(view: RunView) -> None:
 def _add_reasons(table: Table, view: RunView, kind: str) -> None:
     from orchestrations import report
 
+    if kind == "skipped" and view.run.unchanged:
+        table.add_row("", f"{view.run.unchanged:,}", "Zendesk has them already (unchanged)")
     for (of, code), count in sorted(view.reasons.items(), key=lambda item: -item[1]):
         if of == kind:
             table.add_row("", f"{count:,}", f"{report.title_of(code)} ({code})")
@@ -262,6 +291,8 @@ def _add_reasons(table: Table, view: RunView, kind: str) -> None:
 def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_json: bool) -> None:
     """List the rows of RUN that were not delivered, each with its reason. RUN may be `last`."""
     from orchestrations import runs
+    from orchestrations.failures import as_json as as_json_row
+    from orchestrations.failures import lines
     from worker.profile import OutcomeKind
 
     kinds = [OutcomeKind.FAILED, OutcomeKind.UNCONFIRMED]
@@ -272,10 +303,10 @@ def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_
         _say_if_pruned(_view(ledger, found.run_id))
         rows = ledger.views.not_delivered(found.run_id, tuple(kinds))
         if as_json:
-            listed = [_as_json(row) for row in rows]
+            listed = [as_json_row(row, found) for row in rows]
             print_json({"ok": True, "run_id": found.run_id, "failures": listed})
         else:
-            _write(_lines(rows, style), output)
+            _write(lines(rows, found, style), output)
 
 
 def _say_if_pruned(view: RunView) -> None:
@@ -285,45 +316,6 @@ def _say_if_pruned(view: RunView) -> None:
             f"sums are: deskfeed show {view.run.run_id}",
             style="yellow",
         )
-
-
-def _as_json(row: RowOutcome) -> dict[str, Any]:
-    return {
-        "row": row.row,
-        "external_id": row.external_id,
-        "email": row.email,
-        "outcome": row.kind,
-        "code": row.code,
-        "detail": row.detail,
-    }
-
-
-def _lines(rows: Iterator[RowOutcome], style: str) -> Iterator[str]:
-    if style == "jsonl":
-        for row in rows:
-            yield orjson.dumps(_as_json(row)).decode()
-        return
-    if style == "csv":
-        yield "row,external_id,email,outcome,code,detail"
-        for row in rows:
-            yield _csv_line(_as_json(row).values())
-        return
-    for row in rows:
-        who = row.external_id or row.email or "-"
-        yield f"row {row.row}  {who}  {row.kind}  {row.code}  {row.detail or ''}".rstrip()
-
-
-def _csv_line(values: Any) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(_cell(value) for value in values)
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    """A cell that a spreadsheet would take for a formula is made text (CWE-1236)."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@", "\t", "\r", "\0"):
-        return "'" + value
-    return value
 
 
 def _write(lines: Iterator[str], output: Path | None) -> None:

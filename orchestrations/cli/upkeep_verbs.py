@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,21 +16,18 @@ import click
 from rich.table import Table
 
 from orchestrations.cli import opened
+from orchestrations.cli.asking import leave_for
 from orchestrations.cli.limits_verbs import TimeSpan
-from orchestrations.cli.output import EXIT_FAILED, console, errors, fail, print_json, verb
-from worker.errors import DeskfeedError, LimiterUnavailable, RunError, Throttled, UsageError
-from worker.settings import settings
+from orchestrations.cli.output import EXIT_FAILED, console, fail, print_json, verb
+from worker.errors import RunError
+from worker.settings import settings, variable
 
 if TYPE_CHECKING:
-    from orchestrations.verification import Reader, Users, Verified
+    from orchestrations.verification import Verified
     from worker.ledger.records import Run
     from worker.ledger.retention import Pruned
-    from worker.zendesk.replies import RateHeaders
 
 EXIT_DIFFERENT = 3
-
-PLAIN_PACE_S = 1.0
-"""Between two requests when Redis, which would say what is free, cannot be asked."""
 
 LISTED = 20
 """So many rows a person is shown; --json has more."""
@@ -71,8 +67,10 @@ def verify(run_id: str, *, sample: int | None, as_json: bool) -> None:
         run = runs.find_run(ledger, run_id)
         verification.refuse_unverifiable(run)
         with client_for(run.target, settings(), opened.times()) as client:
-            reader = _reader(run, client)
-            verifier = verification.Verifier(ledger, catalog, reader, scratch)
+            leave = leave_for(run.target.account)
+            reader = verification.Reader(client, leave.permit, leave.failed)
+            fields = opened.fields_of(client, leave.permit, run.target.account)
+            verifier = verification.Verifier(ledger, catalog, reader, scratch, variable, fields)
             found = verifier.verify(run, sample)
     _tell(run, found, as_json=as_json)
 
@@ -123,53 +121,7 @@ def _say_verified(run: Run, found: Verified) -> None:
         out.print("There are more; --json lists up to 1,000 of each.")
 
 
-# --- asking Zendesk -------------------------------------------------------------------------------
-
-
-def _reader(run: Run, client: Users) -> Reader:
-    """Return what asks Zendesk: with permits, or slowly when Redis cannot be asked for any."""
-    from orchestrations.planner import POSTPONED_S, Asking
-    from orchestrations.verification import Reader
-    from worker.app import parts
-
-    account = run.target.account
-    try:
-        mine = parts()
-        mine.limiter.state(account)
-    except (UsageError, LimiterUnavailable) as error:
-        errors().print(
-            f"{error.message}. Zendesk is asked without the shared rate limit, one request each "
-            f"{PLAIN_PACE_S:g} s.",
-            style="yellow",
-            markup=False,
-        )
-        return Reader(client, _plain_pace(), _patience)
-    asking = Asking(mine.delivery, account)
-
-    def failed(error: DeskfeedError) -> float:
-        asking.failed(error)
-        if isinstance(error, Throttled):
-            return mine.delivery.permits.throttled(account, error)
-        return POSTPONED_S * settings().time_scale
-
-    return Reader(client, asking.permit, failed)
-
-
-def _plain_pace() -> Callable[[], Callable[[RateHeaders], None]]:
-    """Return a permit that lets one request go each second, whatever others do."""
-    last = [0.0]
-
-    def permit() -> Callable[[RateHeaders], None]:
-        time.sleep(max(0.0, last[0] + PLAIN_PACE_S - time.monotonic()))
-        last[0] = time.monotonic()
-        return lambda _rate: None
-
-    return permit
-
-
-def _patience(error: DeskfeedError) -> float:
-    asked = error.retry_after_seconds if isinstance(error, Throttled) else None
-    return 10.0 if asked is None else asked
+# --- where rows lie meanwhile ---------------------------------------------------------------------
 
 
 @contextmanager

@@ -218,6 +218,46 @@ def test_verify_finds_a_field_that_somebody_changed(stage):
         assert value not in after.stdout + said.stdout
 
 
+RULES = """\
+columns: {id: external_id, mail: email, tier: user_fields.loyalty_tier, call: phone, note: null}
+constants: {user_fields.favorite_category: slippers}
+defaults: {user_fields.loyalty_tier: bronze}
+on_invalid_value: drop_field
+tags: add
+phone_region: US
+"""
+
+
+def test_rules_reach_zendesk_and_a_dry_run_and_verify_know_them(stage):
+    """Tags are added, staff is spared, values have the type of their field."""
+    stage.use_catalog(
+        rows="id,name,mail,tier,call,tags,note\n"
+        "C1,Ada,ada@example.com,Gold,(512) 555-0143,vip,x\n"
+        "C2,Bob,bob@example.com,iron,+1 512 555 0144,,x\n"
+        "C3,Boss,Agent@Socktown.example,gold,,vip,x\n",
+        sql="SELECT * FROM people ORDER BY id",
+        more=RULES,
+    )
+    change_behind_our_back(stage, email="ada@example.com", name="Ada", tags=["old"])
+    tried = stage.json("run", "loyalty", "--dry-run")
+    assert (tried["to_send"], tried["changed"]) == (2, 2)
+    assert tried["rejected"] == [{"outcome": "failed", "code": "staff_member", "rows": 1}]
+
+    code, done = run(stage, "run", "loyalty")
+    assert (code, done["rows"]["updated"], done["rows"]["created"]) == (3, 1, 1)
+    (warning,) = done["warnings"]
+    assert warning.startswith("column 'tier': 1 value that cannot be sent")
+
+    people = {user["external_id"]: user for user in stage.sandbox.users()}
+    ada, bob = people["C1"], people["C2"]
+    assert ada["tags"] == ["old", "vip", "gold"]
+    assert [user["user_fields"]["loyalty_tier"] for user in (ada, bob)] == ["gold", "bronze"]
+    assert [user["phone"] for user in (ada, bob)] == ["+15125550143", "+15125550144"]
+    assert ada["user_fields"]["favorite_category"] == "slippers"
+    assert stage.json("verify", "last")["equal"] == 2
+    assert stage.json("run", "loyalty", "--dry-run")["unchanged"] == 2
+
+
 def test_verify_after_the_source_changed_says_so_and_a_new_run_mends_it(stage):
     _, done = run(stage, "run", "loyalty")
     stage.use_catalog(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 import redis
@@ -55,13 +57,15 @@ def test_a_worker_refuses_a_redis_that_may_evict(tmp_path, policy):
     assert found(doctor)["redis eviction"] == "fail"
 
 
-def test_doctor_tells_what_is_missing_and_is_content_once_it_is_there(tmp_path):
+def test_doctor_tells_what_is_missing_and_a_worker_leaves_a_ledger_of_another_host(tmp_path):
     with make_stage(tmp_path) as stage, redis.Redis.from_url(stage.redis.url) as client:
         client.config_set("appendonly", "no")
         before = stage.deskfeed("doctor", "--json")
-        stage.start_worker()
+        worker = stage.start_worker()
         after = stage.deskfeed("doctor", "--json")
         in_words = stage.deskfeed("doctor")
+        take_to_another_host(tmp_path / "state" / "ledger.db")
+        code = worker.wait(PATIENCE_S)
         log = stage.worker_log(0)
 
     assert before.returncode == 1
@@ -88,6 +92,16 @@ def test_doctor_tells_what_is_missing_and_is_content_once_it_is_there(tmp_path):
     for text in (before.stdout, after.stdout, in_words.stdout):
         assert "sandbox-token" not in text
     assert "redis_without_append_only" in log
+    assert code == 1, log
+    assert "the ledger is SQLite and in use on the host blue" in log
+    assert "Traceback" not in log
+
+
+def take_to_another_host(file):
+    """Let a ledger be another host's, as if its worker had stood still for long."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        host = json.dumps({"id": "another", "name": "blue"}).encode()
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'host'", (host,))
 
 
 def test_doctor_says_what_does_not_answer(tmp_path):

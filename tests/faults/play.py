@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from checker import History, check, read
-from faults.matrix import Fault, standstill
+from checker import check
+from faults.injections import standstill
+from faults.matrix import Fault
 from faults.scene import Scene, recovery
-
-from worker.delivery.context import UNREACHABLE_PAUSE_S
+from history import History, read
 
 SLACK_S = 2.0
 """What recovery may take beside a lease and a sweep."""
@@ -39,6 +39,7 @@ def play(scene: Scene, fault: Fault) -> Told:
     scene.begin(fault.rows, fault.users_per_second)
     fault.inject(scene)
     scene.until_ended(fault.patience)
+    scene.until_told()
     code = scene.dismiss_victim()
     scene.wake()
     scene.watch.end()
@@ -65,7 +66,7 @@ def late(told: Told, fault: Fault, scene: Scene, bound: float | None = None) -> 
     """
     bound = bound or scene.times.lease + scene.times.sweep + SLACK_S
     if fault.freezes:  # until it goes on nobody may write, and its late POST pauses the account
-        bound += standstill(scene.times) + UNREACHABLE_PAUSE_S
+        bound += standstill(scene.times) + scene.times.unreachable
     if not fault.recovers or told.recovery_s is None or told.recovery_s <= bound:
         return None
     return f"recovery took {told.recovery_s:.1f} s, more than {bound:.1f} s"
@@ -80,5 +81,6 @@ def _outcomes(history: History, fault: Fault) -> list[str]:
 
 
 def _departure(scene: Scene, code: int | None) -> list[str]:
-    """A worker that is asked to end, and to which nothing else happened, ends by itself."""
-    return [f"the victim ended with {code}"] if scene.asked and code != 0 else []
+    """A worker that is asked to end does so by itself, also one that has lost pool children."""
+    must = scene.asked or scene.leaves
+    return [f"the victim ended with {code}"] if must and code != 0 else []

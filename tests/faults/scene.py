@@ -16,7 +16,8 @@ from pathlib import Path
 
 import redis
 from celery import Celery
-from checker import ENDED_CHUNK, ENDED_RUN, Sample
+from checker import ENDED_CHUNK, ENDED_RUN
+from history import Sample
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
 from stage import ROOT, Stage, make_stage, until
@@ -68,6 +69,7 @@ class Scene:
         injected: how often it befell.
         rows: of the run.
         asked: whether the victim was asked to end.
+        leaves: whether it has to end with 0 when it is asked to in the end.
     """
 
     stage: Stage
@@ -80,6 +82,7 @@ class Scene:
     watch: Watch | None = None
     victim: subprocess.Popen | None = None
     asked: bool = False
+    leaves: bool = False
     points: Path = Path()
     _played: int = 0
     _resting: bool = False
@@ -107,7 +110,7 @@ class Scene:
             rows=f"id,name,mail\n{people}", limits=LIMITS.format(users_per_second)
         )
         self.rows, self.injected, self.fault_at, self.victim = rows, 0, 0.0, None
-        self.asked = False
+        self.asked = self.leaves = False
         self._played += 1
         self.points = self.stage.folder / f"points{self._played}"
         self.points.mkdir()
@@ -203,6 +206,13 @@ class Scene:
 
     def until_ended(self, patience: float) -> None:
         until(lambda: self.state() in ENDED_RUN, f"the run's end; {self.logs()}", patience)
+
+    def until_told(self) -> None:
+        """Wait until somebody has told of the run's end; a message that was lost is sent again."""
+        until(self._is_told, f"a report of the run's end; {self.logs()}")
+
+    def _is_told(self) -> bool:
+        return bool(self.ledger.views.events(self.run_id, "run_reported"))
 
     def dismiss_victim(self) -> int | None:
         """End the victim as a deploy does, if it lives; returns its exit code."""

@@ -264,6 +264,35 @@ def test_user_fields_that_never_end_are_given_up(connect):
     assert len(server.requests) == MAX_FIELD_PAGES
 
 
+def test_staff_is_read_page_by_page_and_only_keys_are_kept(connect):
+    first = [
+        {"id": 1, "role": "admin", "email": "Ada@Example.com", "external_id": "A1", "name": "Ada"},
+        {"id": 2, "role": "agent", "email": None, "external_id": ""},
+        {"id": 3, "role": "end-user", "email": "customer@example.com"},
+        "noise",
+    ]
+
+    def answer(sock, request):
+        last = "after" in target_of(request)
+        users = [{"id": 4, "role": "agent", "email": "bob@example.com"}] if last else first
+        meta = {"has_more": not last, "after_cursor": "c"}
+        sock.sendall(reply({"users": users, "meta": meta}))
+        return True
+
+    with Server(answer) as server:
+        keys = connect(server.url).staff()
+
+    assert keys == {"e:ada@example.com", "x:a1", "e:bob@example.com"}
+    assert target_of(server.requests[0]) == (
+        "/api/v2/users.json?role%5B%5D=agent&role%5B%5D=admin&page%5Bsize%5D=100"
+    )
+
+
+def test_half_a_list_of_staff_is_no_list(connect):
+    with Server(saying({"users": [], "meta": {"has_more": True}})) as server:
+        assert isinstance(failing(connect(server.url).staff), NotSent)
+
+
 def test_users_are_read_back_by_external_id(connect):
     users = {"users": [{"id": 9, "external_id": "a b&c", "created_at": "2026-11-24T03:00:00Z"}]}
     with Server(saying(users)) as server:
@@ -280,6 +309,22 @@ def test_ids_that_are_no_batch_are_a_mistake_of_ours(connect, ids):
         connect(server.url).users_show_many(ids)
 
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "query"),
+    [
+        ({"email": "a+b@x.example"}, "query=email%3A%22a%2Bb%40x.example%22"),
+        ({"email": 'a"b@x.example'}, "query=email%3Aa%22b%40x.example"),
+        ({"external_id": "a,b&c"}, "external_id=a%2Cb%26c"),
+    ],
+)
+def test_one_person_is_searched_and_nothing_of_the_key_ends_the_query(connect, asked, query):
+    with Server(saying({"users": [{"id": 9, "external_id": "X"}]})) as server:
+        (record,) = connect(server.url).users_search(**asked)
+
+    assert record.user_id == 9
+    assert target_of(server.requests[0]) == f"/api/v2/users/search.json?{query}"
 
 
 # --- what the environment and the answers must not change -----------------------------------------

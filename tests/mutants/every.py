@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from . import delivery, fairness, gate, windows
+from . import delivery, fairness, gate, promises, windows
 
-MUTANTS = [*windows.MUTANTS, *gate.MUTANTS, *fairness.MUTANTS, *delivery.MUTANTS]
+MUTANTS = [
+    *windows.MUTANTS,
+    *gate.MUTANTS,
+    *fairness.MUTANTS,
+    *delivery.MUTANTS,
+    *promises.MUTANTS,
+]
 """All of them, in the order in which they are run. A further list is added here."""

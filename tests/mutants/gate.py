@@ -158,14 +158,14 @@ COLD = [
     mutant(
         "a flushed server goes unnoticed",
         LOG,
-        "if gate.server == server then",
+        "if gate.server == server and not set_back then",
         "if not gate.server or gate.server == server then",
         FLUSHED,
     ),
     mutant(
         "another run_id goes unnoticed",
         LOG,
-        "if gate.server == server then",
+        "if gate.server == server and not set_back then",
         "if gate.server then",
         OTHER_SERVER,
     ),
@@ -374,14 +374,14 @@ HEADERS_TIGHTEN = [
     mutant(
         "headers allow more than was declared",
         LOG,
-        "return math.min(declared, tonumber(gate.cap))",
-        "return tonumber(gate.cap)",
+        "return cap() < 0 and declared or math.min(declared, cap())",
+        "return cap() < 0 and declared or cap()",
         GATE + "headers_never_allow_more_than_the_budget",
     ),
     mutant(
         "headers tighten nothing",
         LOG,
-        "return math.min(declared, tonumber(gate.cap))",
+        "return cap() < 0 and declared or math.min(declared, cap())",
         "return declared",
         GATE + "what_others_use_is_taken_from_our_requests",
     ),
@@ -416,22 +416,22 @@ HEADERS_TIGHTEN = [
     mutant(
         "what we used ourselves is taken for others' use",
         OBSERVE,
-        "local cap = own + allowed",
-        "local cap = allowed",
+        "local left = own + allowed",
+        "local left = allowed",
         GATE + "what_others_use_is_taken_from_our_requests",
     ),
     mutant(
         "what headers told holds for ever",
         LOG,
-        "if NOW < moment('cap_until_us') then",
-        "if gate.cap then",
+        "return NOW < moment('cap_until_us') and",
+        "return",
         GATE + "when_the_minute_is_over_the_whole_budget_is_there_again",
     ),
     mutant(
         "what headers told ends 1 us too late",
         LOG,
-        "if NOW < moment('cap_until_us') then",
-        "if gate.cap and NOW <= moment('cap_until_us') then",
+        "return NOW < moment('cap_until_us') and",
+        "return NOW <= moment('cap_until_us') and",
         GATE + "when_the_minute_is_over_the_whole_budget_is_there_again",
     ),
     mutant(
@@ -489,17 +489,16 @@ POLLS = [
     mutant(
         "polls get no share of their own",
         LOG,
-        "budget - polls, own",
+        "budget - part_of_polls(budget), own",
         "budget, own",
         GATE + "posts_leave_three_tenths_of_the_requests_to_polls",
     ),
     mutant(
         "polls get no more than their share",
         LOG,
-        "  if users > 0 then\n    local polls",
+        "  if users > 0 then\n    free",
         "  if users == 0 then\n    budget = math.floor(budget * 3 / 10)\n"
-        "    free = math.max(free, one_free_at(REQUESTS, budget, own, upto))\n  else\n"
-        "    local polls",
+        "    free = math.max(free, one_free_at(REQUESTS, budget, own, upto))\n  else\n    free",
         GATE + "polls_may_use_what_posts_leave",
     ),
     mutant(
@@ -518,4 +517,76 @@ POLLS = [
     ),
 ]
 
-MUTANTS = [*PAUSES, *RETRY_AFTERS, *COLD, *PROBES, *HEADERS_TIGHTEN, *POLLS]
+CROWD = GATE + "neither_polls_nor_posts_crowd_the_others_out"
+ROOM = GATE + "a_poll_beyond_its_part_leaves_room_for_a_post_that_waits"
+
+TURNS = [
+    mutant(
+        "polls beyond their part leave no room for a POST that waits",
+        RESERVE,
+        "  if users > 0 or polls < part_of_polls(budget) then",
+        "  if true then",
+        ROOM,
+    ),
+    mutant(
+        "of the only request of a minute whoever comes has the next one, too",
+        RESERVE,
+        "gate.last == kind and",
+        "false and",
+        CROWD,
+    ),
+    mutant(
+        "a POST that does not come is waited for for ever",
+        RESERVE,
+        "  if awaited < NOW then",
+        "  if awaited == 0 then",
+        GATE + "a_post_that_does_not_come_is_waited_for_for_a_second",
+    ),
+    mutant(
+        "a POST that came is still waited for",
+        RESERVE,
+        "  redis.call('HDEL', TURN, kind)\n",
+        "",
+        GATE + "a_post_that_came_is_no_longer_waited_for",
+    ),
+]
+
+SET_BACK = [
+    mutant(
+        "a clock that was set back goes unnoticed",
+        LOG,
+        "if gate.server == server and not set_back then",
+        "if gate.server == server then",
+        GATE + "a_clock_set_back_by_hours_is_a_cold_start",
+    ),
+    mutant(
+        "what lies in the logs of another clock stays there",
+        LOG,
+        "  if set_back then\n",
+        "  if false then\n",
+        GATE + "a_clock_set_back_by_hours_is_a_cold_start",
+    ),
+    mutant(
+        "a clock set back by two minutes is waited for 1 us too short",
+        LOG,
+        "tonumber(newest[2]) > furthest then",
+        "tonumber(newest[2]) >= furthest then",
+        GATE + "a_clock_set_back_by_no_more_than_two_minutes_is_waited_for",
+    ),
+    mutant(
+        "a pause of another clock lasts for hours",
+        LOG,
+        "  return closed_until() > NOW + LONGEST_PAUSE or",
+        "  return",
+        GATE + "a_pause_that_ends_later_than_any_can_is_none",
+    ),
+    mutant(
+        "what headers told on another clock holds for hours",
+        LOG,
+        "math.max(moment('unknown_until_us'), moment('cap_at_us'), moment('cap_until_us'))",
+        "moment('unknown_until_us')",
+        GATE + "what_headers_told_on_another_clock_is_void",
+    ),
+]
+
+MUTANTS = [*TURNS, *SET_BACK, *PAUSES, *RETRY_AFTERS, *COLD, *PROBES, *HEADERS_TIGHTEN, *POLLS]

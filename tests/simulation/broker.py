@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.hints import Finish, Hint
+from worker.hints import Hint
 
 
 class Broker:
@@ -18,7 +18,6 @@ class Broker:
         self._world = world
         self._waiting: list[Hint] = []
         self._epoch = 0
-        self.finished: list[str] = []
 
     def put(self, hint: Hint) -> None:
         """Take a message."""
@@ -41,9 +40,6 @@ class Broker:
     def _arrive(self, hint: Hint, epoch: int) -> None:
         if epoch != self._epoch:
             return  # it lay in a Redis that has forgotten it
-        if isinstance(hint, Finish):
-            self.finished.append(hint.run_id)
-            return
         self._waiting.append(hint)
         self.look()
 

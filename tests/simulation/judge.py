@@ -158,6 +158,10 @@ class Judge:
         self._failures(world, run_id, plan.parent)
         ended = [e for e in world.ledger.views.events(run_id) if e.kind == "run_ended"]
         self._demand(len(ended) == 1, f"{run_id} ended {len(ended)} times")
+        told = [e for e in world.ledger.views.events(run_id) if e.kind == "run_reported"]
+        self._demand(len(told) == 1, f"the report of {run_id} was taken {len(told)} times")
+        times = world.told.count(run_id)  # none if the worker died, having taken it
+        self._demand(times <= 1, f"the end of {run_id} was told {times} times")
         self._kept(run_id)
 
     @staticmethod

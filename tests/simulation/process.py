@@ -11,7 +11,7 @@ from tests.simulation.ports import Door, doors
 from tests.simulation.zendesk import Port
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, RunError
-from worker.hints import Deliver, Done, Hint, Plan, Poll, Wait
+from worker.hints import Deliver, Done, Finish, Hint, Plan, Poll, Wait
 from worker.ledger.records import Run
 from worker.sweeper import Sweeper
 
@@ -134,6 +134,13 @@ class Process:
                 self._answer(hint, self.delivery.poll(run_id, seq))
             case Plan(run_id):
                 self._plan(run_id)
+            case Finish(run_id):
+                self._finish(run_id)
+
+    def _finish(self, run_id: str) -> None:
+        """As the task `orchestrations.finish` does."""
+        if self.ledger.reports.take(run_id):
+            self.world.told.append(run_id)
 
     def _answer(self, hint: Any, step: Any) -> None:
         self.world.say.line(f"{self.name:5} {type(hint).__name__} {hint.run_id}/{hint.seq}: {step}")

@@ -18,10 +18,10 @@ from tests.simulation.process import Process
 from tests.simulation.small_redis import SmallRedis
 from tests.simulation.tally import Say
 from tests.simulation.zendesk import Zendesk
+from worker.digests import digest
 from worker.errors import RunError
 from worker.hints import Plan
 from worker.ledger.records import Limits, NewRun, Target
-from worker.ledger.spool import digest
 from worker.limiter import Go, Limiter
 from worker.profile import OutcomeKind, Profile, RejectedRow
 from worker.times import Times
@@ -98,6 +98,7 @@ class World:
         self.memory_lost = self.loop.now  # when Redis last forgot what was sent
         self.plans: dict[str, Rows] = {}
         self.digests: dict[str, bytes] = {}
+        self.told: list[str] = []  # runs of whose end a worker has told
         self.retried = False
         self.poison: tuple[str, int] | None = None
         self.window = self.dice.rng.choice((1, 2, 8))
@@ -324,8 +325,9 @@ class World:
         return self._all_ended()
 
     def _all_ended(self) -> bool:
-        states = [r["state"] for r in rows(self.connection, "SELECT state FROM runs")]
-        return len(states) == len(self.plans) and all(state in RUN_ENDED for state in states)
+        found = rows(self.connection, "SELECT state, reported_at FROM runs")
+        over = all(run["state"] in RUN_ENDED and run["reported_at"] for run in found)
+        return len(found) == len(self.plans) and over
 
 
 def play(seed: int, write: Callable[[str], None] | None = None) -> Say:

@@ -91,8 +91,8 @@ class SmallRedis:
     def _pexpire(self, _key: str, _ms: str) -> int:
         return 1  # everything the limiter keeps is also cut by score; runs here are short
 
-    def _del(self, key: str) -> int:
-        return int(self._data.pop(key, None) is not None)
+    def _del(self, *keys: str) -> int:
+        return sum(self._data.pop(key, None) is not None for key in keys)
 
     def _hget(self, key: str, field: str) -> Any:
         return self._data.get(key, {}).get(field, False)
@@ -100,8 +100,8 @@ class SmallRedis:
     def _hgetall(self, key: str) -> list[str]:
         return [word for item in self._data.get(key, {}).items() for word in item]
 
-    def _hset(self, key: str, field: str, value: str) -> int:
-        self._data.setdefault(key, {})[field] = value
+    def _hset(self, key: str, *words: str) -> int:
+        self._data.setdefault(key, {}).update(zip(words[::2], words[1::2], strict=True))
         return 1
 
     def _hdel(self, key: str, *fields: str) -> int:
@@ -125,6 +125,9 @@ class SmallRedis:
     def _zrevrank(self, key: str, member: str) -> Any:
         names = [name for name, _ in reversed(self._sorted(key))]
         return names.index(member) if member in names else False
+
+    def _zcard(self, key: str) -> int:
+        return len(self._data.get(key, {}))
 
     def _zcount(self, key: str, low: str, high: str) -> int:
         return len(self._between(key, low, high))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from kombu.message import Message
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from orchestrations import tasks as orchestration_tasks
 from worker import app as app_module
 from worker import tasks as worker_tasks
 from worker.app import make_app
-from worker.hints import Deliver, Finish, Plan, Poll
+from worker.broker import CarefulRequest
+from worker.errors import LedgerError
+from worker.hints import Deliver, Done, Finish, Plan, Poll
 from worker.settings import Settings
 from worker.times import Times
 
@@ -90,6 +95,60 @@ def test_a_worker_takes_json_only_and_acknowledges_after_the_work(conf):
     assert conf.task_ignore_result
     assert conf.worker_prefetch_multiplier == 1
     assert conf.worker_pool == "threads"
+
+
+def test_a_message_is_acknowledged_when_its_work_is_in_the_ledger(monkeypatch):
+    happened = []
+
+    def submit(run_id, seq):
+        happened.append(f"submitted {run_id} {seq}")
+        return Done()
+
+    monkeypatch.setattr(
+        worker_tasks, "parts", lambda: SimpleNamespace(delivery=SimpleNamespace(submit=submit))
+    )
+    request = request_of("worker.deliver_chunk", {"v": 1, "run_id": "df-1", "seq": 7}, happened)
+
+    request.execute()
+    assert happened == ["submitted df-1 7", "acknowledged"]
+
+
+def test_a_task_that_an_error_of_ours_ends_says_so_in_a_sentence(monkeypatch, caplog):
+    def submit(run_id, seq):
+        raise LedgerError("The ledger cannot be used: locked", code="ledger_locked")
+
+    monkeypatch.setattr(
+        worker_tasks, "parts", lambda: SimpleNamespace(delivery=SimpleNamespace(submit=submit))
+    )
+    request = request_of("worker.deliver_chunk", {"v": 1, "run_id": "df-1", "seq": 7}, [])
+
+    with capture_logs() as lines, caplog.at_level("INFO"):
+        request.execute()
+    [line] = lines
+    assert (line["event"], line["code"]) == ("task_failed", "ledger_locked")
+    assert line["reason"] == "The ledger cannot be used: locked"
+    assert line["resolution"]
+    assert [record.exc_info for record in caplog.records if record.exc_info] == []
+
+
+def request_of(name, kwargs, happened):
+    """What Celery makes of a message; noted is when it is acknowledged."""
+    app = app_module.app
+    task = app.tasks[name]
+    message = Message(
+        body=json.dumps([[], kwargs, {}]),
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"id": "one", "task": name, "lang": "py"},
+        channel=None,
+    )
+    return CarefulRequest(
+        message,
+        app=app,
+        task=task,
+        on_ack=lambda *_: happened.append("acknowledged"),
+        hostname="here",
+    )
 
 
 def test_a_running_task_survives_the_loss_of_the_broker_connection(conf):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from orchestrations import mapping
+from orchestrations import attributes, coercion
 from orchestrations.loader import load_catalog
+from orchestrations.rules import Format
 from orchestrations.spec import (
     DATA_SUFFIXES,
     Destination,
@@ -86,8 +88,10 @@ def test_the_examples_are_a_catalog_that_loads(tmp_path):
 
 def test_every_built_in_attribute_and_every_privilege_is_named():
     columns = DOCS.partition("## Columns")[2].partition("\n## ")[0]
-    privileges = [name for name, why in mapping._NEVER_SENT.items() if why == mapping._PRIVILEGE]
-    for name in (*mapping.BUILT_IN, *privileges):
+    privileges = [
+        name for name, why in attributes.NEVER_SENT.items() if why == attributes.PRIVILEGE
+    ]
+    for name in (*attributes.ATTRIBUTES, *privileges):
         assert f"`{name}`" in columns, name
 
 
@@ -98,4 +102,14 @@ def test_every_file_ending_is_named():
 
 def test_every_outcome_of_mapping_and_staging_is_named():
     codes = {"missing_name", "missing_identifier", "invalid_value", "row_too_large", "duplicate"}
+    codes |= {"staff_member", "missing_external_id", "shared_email"}
     assert codes <= set(rows(DOCS))
+
+
+def test_every_type_of_user_field_and_every_format_is_named():
+    fields = DOCS.partition("## User fields")[2].partition("\n## ")[0]
+    formats = DOCS.partition("## Formats")[2].partition("\n## ")[0]
+    assert all(
+        re.search(rf"^\| .*\b{kind}\b.* \|", fields, re.MULTILINE) for kind in coercion._MAKERS
+    )
+    assert all(f"| {name} |" in formats for name in get_args(Format))

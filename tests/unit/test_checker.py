@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from checker import Sample, check, peak, read
+from checker import check, peak
+from history import Sample, read
 
 from worker.profile import Outcome, OutcomeKind, RejectedRow
 from worker.sandbox.messages import make_request
@@ -56,7 +57,7 @@ def history(ledger, new_run):
     def deliver(seq):
         claim = submit(seq)
         job_id = post(sandbox, claim.profiles)
-        ledger.chunks.accepted(claim, job_id, 1.0, 1_800_000_000.0 + seq)
+        ledger.chunks.accepted(claim, job_id, 1.0, sandbox.now() - 100 + seq)
         found = outcomes(sandbox, job_id, claim.profiles)
         ledger.outcomes.finish("df-1", seq, claim.fence, found)
 
@@ -86,6 +87,12 @@ def person(h, row):
     """The place of a delivered row's user among the users."""
     ids = {r: user_id for results in h.results.values() for r, _, user_id in results}
     return [user["id"] for user in h.users].index(ids[row])
+
+
+def refused(h):
+    """The POST of chunk 1, as it was refused half a second before it was accepted."""
+    stamp = next(at for at, _, seq in h.stamps if seq == 1)
+    return {**h.journal[posts(h)[0]], "status": 429, "job_id": None, "at": stamp - 0.5}
 
 
 def event(h, kind, **values):
@@ -181,6 +188,10 @@ BROKEN = {
         lambda h: replace(h, events=[*h.events, event(h, "run_ended", seq=None)]),
         "G5: the run did not end exactly once",
     ),
+    "the end is told of twice": (
+        lambda h: replace(h, events=[*h.events, *2 * [event(h, "run_reported", seq=None)]]),
+        "G5: it was told more than once",
+    ),
     "an ended chunk has no event of it": (
         lambda h: replace(h, events=[e for e in h.events if e["kind"] != "chunk_split"]),
         "G5: the chunks that have ended are not those",
@@ -205,6 +216,12 @@ BROKEN = {
     "users above the budget": (
         lambda h: replace(h, account={**h.account, "users_per_second": 2}),
         "G6: 3 users within a second of send stamps, the budget is 2",
+    ),
+    "refused users above the budget": (
+        lambda h: replace(
+            h, account={**h.account, "users_per_second": 5}, journal=[refused(h), *h.journal]
+        ),
+        "G6: 6 users within a second, refused ones too, the budget is 5",
     ),
     "requests above the budget": (
         lambda h: replace(h, account={**h.account, "requests_per_minute": 2}),
@@ -239,6 +256,13 @@ def test_a_true_history_passes(history):
     assert {seq: len(found) for seq, found in history.posts_by_chunk.items()} == {
         0: 0, 1: 1, 2: 0, 3: 1, 4: 1
     }  # fmt: skip
+
+
+def test_a_post_without_a_stamp_is_one_whose_job_the_ledger_does_not_know(history):
+    assert history.unstamped == []
+
+    post = refused(history)
+    assert replace(history, journal=[post, *history.journal]).unstamped == [post]
 
 
 @pytest.mark.parametrize("name", BROKEN)

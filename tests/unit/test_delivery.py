@@ -43,6 +43,23 @@ def test_a_chunk_travels_from_claim_to_outcome(ready, delivery, ledger, zendesk,
     assert (view.rows.created, view.posts, view.run.polls) == (3, 1, 1)
 
 
+def test_the_intent_is_in_the_ledger_when_the_post_leaves(
+    ready, delivery, ledger, zendesk, monkeypatch
+):
+    ready(3)
+    seen = []
+    post = zendesk.create_or_update_many
+
+    def posting(profiles):
+        view = ledger.views.run("df-1")
+        seen.append((view.chunks, view.posts))
+        return post(profiles)
+
+    monkeypatch.setattr(zendesk, "create_or_update_many", posting)
+    delivery.submit("df-1", 1)
+    assert seen == [({ChunkState.SUBMITTING: 1}, 1)]
+
+
 def test_the_same_message_fifty_times_sends_once(ready, delivery, zendesk):
     ready(3)
 
@@ -339,6 +356,24 @@ def test_one_look_answers_for_all_jobs_that_are_due(ready, delivery, ledger, zen
     assert len(zendesk.looks[0]) == 5
     assert step == Done((Finish("df-1"),))
     assert delivery.poll("df-1", 2) == Done()
+
+
+def test_too_many_failures_while_sending_stop_the_run_and_cancel_the_rest(
+    ready, delivery, ledger, zendesk, clock
+):
+    ready(10, 10, 10, options={"max_failed_percent": 10})
+    delivery.submit("df-1", 1)
+    rows = [ResultItem(id=n, status="Failed", failed=True, details="no") for n in range(10)]
+    zendesk.statuses = [{"V3-1": JobStatus("V3-1", JobState.COMPLETED, results=tuple(rows))}]
+    clock.advance(20.0)
+    step = delivery.poll("df-1", 1)
+
+    assert step.hints[-1] == Finish("df-1")
+    view = ledger.views.run("df-1")
+    assert (view.run.state, view.run.error["code"]) == (RunState.FAILED, "threshold_exceeded")
+    assert view.reasons == {("failed", "rejected_by_zendesk"): 10, ("skipped", "cancelled"): 20}
+    assert delivery.submit("df-1", 2) == Done()
+    assert len(zendesk.posts) == 1
 
 
 def test_a_job_that_still_runs_is_looked_at_again(ready, delivery, ledger, zendesk, clock, redis):

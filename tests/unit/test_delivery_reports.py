@@ -9,9 +9,10 @@ from limiter_bench import SECOND, START
 from world import TARGET, warm
 
 from worker.delivery import Context, Delivery, Ticket
+from worker.delivery.permits import tells_something
 from worker.errors import Ambiguous, DestinationError, NotSent, Refused, Throttled
 from worker.hints import Done, Poll, Wait
-from worker.ledger.records import Limits
+from worker.ledger.records import Account, Limits
 from worker.limiter import Booked, Budget, Denied, NotYet
 from worker.zendesk.replies import JobAccepted, JobState, JobStatus, JobStatuses, RateHeaders
 
@@ -310,6 +311,40 @@ def test_headers_that_leave_more_than_the_budget_are_not_worth_a_call(ready, sta
     assert stage.state.requests_cap is None
 
 
+def test_headers_that_tell_of_no_others_are_not_worth_a_call(ready, stage):
+    """The account's limit is our budget, and all that is used of it was used by us."""
+    ready(1)
+    stage.reserve("look")
+    stage.limiter.confirm(ACCOUNT, "look", budget=BUDGET)
+    stage.zendesk.answers = [RateHeaders(limit=400, remaining=398)]
+    stage.delivery.submit("df-1", 1)
+    assert stage.state.requests_cap is None
+
+
+def ticket(used, cap, reserve_percent=0):
+    account = Account(ACCOUNT, Limits(100, 400, 20, reserve_percent), 10.0)
+    return Ticket(account, "p", 0, False, used=used, requests_cap=cap)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "sent_under", "worth"),
+    [
+        (300, ticket(100, None), False),
+        (299, ticket(100, None), True),
+        (300, ticket(100, None, reserve_percent=1), True),
+        (260, ticket(100, 360), False),
+        (259, ticket(100, 360), True),
+        (279, ticket(100, 360), False),
+        (280, ticket(100, 360), True),
+        (0, ticket(360, 360), True),
+        (None, ticket(360, 360), False),
+    ],
+)
+def test_headers_are_worth_a_call_when_they_change_what_is_ours(remaining, sent_under, worth):
+    """More that is ours again is worth one from a twentieth of the budget on."""
+    assert tells_something(RateHeaders(400, remaining), sent_under) is worth
+
+
 # --- Zendesk asks to wait ------------------------------------------------------------------------
 
 
@@ -321,12 +356,12 @@ def test_a_429_that_tells_no_time_pauses_by_our_own_measure(ready, stage):
     assert stage.state.paused_s == 10.0
 
 
-def test_a_retry_after_of_nothing_is_taken_at_its_word(ready, stage):
+def test_a_retry_after_of_nothing_is_a_second(ready, stage):
     ready(1)
     stage.zendesk.answers = [Throttled("429", retry_after_seconds=0.0)]
 
-    assert stage.delivery.submit("df-1", 1) == Wait(0.0, "rate_limited")
-    assert stage.state.gate == "probe"
+    assert stage.delivery.submit("df-1", 1) == Wait(1.0, "rate_limited")
+    assert stage.state.paused_s == 1.0
 
 
 def test_too_many_jobs_lower_the_cap_to_what_is_in_flight(ready, stage, ledger):

@@ -63,7 +63,7 @@ def test_every_normalisation_that_verify_knows_is_documented():
 
 
 def test_every_error_code_is_documented():
-    from worker.errors import EXPLANATIONS
+    from worker.explanations import EXPLANATIONS
 
     text = (DOCS / "errors.md").read_text()
     for code, explanation in EXPLANATIONS.items():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from checker import Sample
-from faults.matrix import DEFAULT_TIMES, FAST, FAULTS, SIGNALS
+from faults.injections import SIGNALS
+from faults.matrix import DEFAULT_TIMES, FAST, FAULTS
 from faults.scene import recovery
 from faults.table import DOCS
+from history import Sample
 
 from worker.failpoints import NAMES
 

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 from world import LIMITS, TARGET
 
+from worker.digests import digest
 from worker.errors import Superseded
 from worker.ledger import spool
 from worker.ledger.records import Limits
@@ -24,6 +25,11 @@ def submitted(ledger, seq=1, run_id="df-1", likely=10.0):
     claim = claim_of(ledger, seq, run_id)
     assert ledger.chunks.submitting(claim)
     return claim, ledger.chunks.accepted(claim, f"V3-{seq}", likely, 0.0)
+
+
+def looked_at(ledger, clock):
+    clock.advance(100.0)
+    return ledger.polling.take_due(TARGET.account)
 
 
 def state_of(ledger, seq=1, run_id="df-1"):
@@ -126,6 +132,47 @@ def test_a_worker_whose_lease_expired_cannot_submit(ledger, sending, clock, time
     assert ledger.chunks.claim("df-1", 1, "other").fence == old.fence + 2
 
 
+def test_a_worker_overtaken_by_another_one_cannot_submit(ledger, sending, clock, times):
+    sending(1)
+    old = claim_of(ledger)
+    clock.advance(times.lease)
+    ledger.recovery.release_expired()
+    later = ledger.chunks.claim("df-1", 1, "later")
+
+    with pytest.raises(Superseded):
+        ledger.chunks.submitting(old)
+    assert ledger.chunks.submitting(later)
+
+
+def test_a_sweeper_that_was_slow_takes_nothing_from_the_next_worker(
+    ledger, sending, clock, times, monkeypatch
+):
+    sending(1)
+    claim_of(ledger)
+    clock.advance(times.lease)
+    seen = ledger.recovery._overdue(ChunkState.CLAIMED)
+    ledger.recovery.release_expired()  # another sweeper, which was quicker
+    later = ledger.chunks.claim("df-1", 1, "later")
+
+    monkeypatch.setattr(
+        ledger.recovery, "_overdue", lambda *states: [row for row in seen if row.state in states]
+    )
+    ledger.recovery.release_expired()
+    assert ledger.chunks.submitting(later)
+
+
+def test_a_result_that_comes_too_late_leaves_the_rows_to_be_sent(ledger, sending, clock):
+    sending(1)
+    claim, _ = submitted(ledger)
+    [due] = looked_at(ledger, clock)
+    ledger.polling.lost(due, 0.0, "job_vanished", message=True)
+
+    with pytest.raises(Superseded):
+        ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.CREATED)])
+    again = ledger.chunks.claim("df-1", 1, "w")
+    assert [profile.row for profile in again.profiles] == [1]
+
+
 def test_a_submission_whose_worker_died_settles_and_goes_again(ledger, sending, clock, times):
     sending(1)
     claim = claim_of(ledger)
@@ -217,8 +264,9 @@ def test_a_second_result_of_the_same_job_is_dropped(ledger, sending):
     claim, _ = submitted(ledger)
     ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.CREATED)])
 
-    with pytest.raises(Superseded):
-        ledger.outcomes.finish("df-1", 1, claim.fence, [Outcome(1, OutcomeKind.FAILED, "x")])
+    for second in (Outcome(1, OutcomeKind.CREATED), Outcome(1, OutcomeKind.FAILED, "x")):
+        with pytest.raises(Superseded):
+            ledger.outcomes.finish("df-1", 1, claim.fence, [second])
     assert ledger.views.run("df-1").rows.created == 1
 
 
@@ -281,7 +329,7 @@ def test_a_digest_is_written_with_the_confirmed_outcome_and_removed_before_the_n
         [Outcome(1, OutcomeKind.CREATED), Outcome(2, OutcomeKind.FAILED, "x")],
     )
     (known,) = known_digests(ledger)
-    assert known.digest == spool.digest(claim.profiles[0].user)
+    assert known.digest == digest(claim.profiles[0].user)
     assert b"C-1" not in known.key_hash
     ledger.runs.close("df-1")
 
@@ -297,7 +345,7 @@ def test_the_digests_are_equal_exactly_when_the_payloads_are():
     same = {"user_fields": {"points": 1, "tier": "gold"}, "name": "A"}
     other = {"name": "A", "user_fields": {"tier": "gold", "points": 2}}
 
-    assert spool.digest(one) == spool.digest(same) != spool.digest(other)
+    assert digest(one) == digest(same) != digest(other)
 
 
 def test_a_refused_chunk_is_split_into_halves_that_replace_it(ledger, sending):

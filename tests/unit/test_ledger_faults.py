@@ -8,12 +8,17 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import create_engine, event, func, select, text
+from structlog.testing import capture_logs
+from world import TARGET
 
 from worker.errors import Conflict, LedgerError, Superseded
 from worker.ledger import database, engines, open_ledger
 from worker.ledger.database import persist
+from worker.ledger.runs import lock_run
 from worker.ledger.schema import chunks, locks
 from worker.ledger.states import ChunkState
+from worker.profile import Outcome, OutcomeKind
+from worker.sweeper import Background
 
 
 @pytest.fixture
@@ -69,9 +74,12 @@ def test_a_write_waits_for_another_process_to_end_its_own(
     written = []
 
     def write():
-        with database.Database(waiting).write() as connection:
-            connection.execute(locks.insert().values(name="x", owner="y", until=0.0))
-        written.append(True)
+        try:
+            with database.Database(waiting).write() as connection:
+                connection.execute(locks.insert().values(name="x", owner="y", until=0.0))
+            written.append(True)
+        except LedgerError:
+            tried.set()
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -94,11 +102,52 @@ def test_sqlite_itself_waits_for_other_writers(sqlite_ledger):
 def test_a_ledger_that_stays_locked_says_so(impatient, sqlite_url, sqlite_ledger, holder):
     engine = engines.make_engine(sqlite_url)
     with (
-        pytest.raises(LedgerError, match="another process holds the ledger locked"),
+        pytest.raises(LedgerError, match="another process holds the ledger locked") as caught,
         database.Database(engine).write(),
     ):
         pytest.fail("the lock was not held")
     engine.dispose()
+    assert caught.value.code == "ledger_locked"
+    assert "kill -CONT" in caught.value.resolution
+
+
+def test_a_worker_goes_on_once_the_ledger_is_not_locked_any_more(
+    impatient, sqlite_url, sqlite_ledger, holder, times
+):
+    holder.execute("COMMIT")
+    waiting = open_ledger(sqlite_url, times)
+    holder.execute("BEGIN IMMEDIATE")
+    failed, beaten = threading.Event(), threading.Event()
+
+    class Rounds:
+        def note(self, name, seconds):
+            if name == "heartbeat" and seconds:  # a round is over
+                (beaten if waiting.recovery.living_workers() else failed).set()
+
+    class Nothing:
+        def sweep(self):
+            return ()
+
+        def let_go(self):
+            pass
+
+    words = (Nothing(), waiting, times.scaled(0.001), "w", "host", lambda _hints: None, Rounds())
+    background = Background(*words)
+    with capture_logs() as lines:
+        background.start()
+        assert failed.wait(30)
+        holder.execute("COMMIT")
+        assert beaten.wait(30)
+    background.stop()
+    waiting.close()
+
+    told = [line for line in lines if line["event"] == "background_failed"]
+    assert told
+    assert "exc_info" not in told[0]
+    assert told[0]["reason"] == (
+        "The ledger cannot be used: another process holds the ledger locked"
+    )
+    assert "kill -CONT" in told[0]["resolution"]
 
 
 def test_readers_do_not_wait_for_a_writer(impatient, sqlite_url, sqlite_ledger, holder):
@@ -218,6 +267,37 @@ def test_a_worker_frozen_in_a_transaction_does_not_hold_up_the_others(ledger, le
     frozen.close()
     with ledger.database.read() as connection:
         assert connection.scalar(select(chunks.c.owner)) == "alive"
+
+
+@pytest.mark.postgres
+def test_a_poller_does_not_wait_for_who_stands_still_with_another_job(ledger, sending, clock):
+    sending(1, 1)
+    ledger.chunks.admit("df-1", 8)
+    for seq in (1, 2):
+        claim = ledger.chunks.claim("df-1", seq, "w")
+        ledger.chunks.submitting(claim)
+        ledger.chunks.accepted(claim, f"V3-{seq}", 10.0, 0.0)
+    clock.advance(100.0)
+
+    with ledger.database.write() as frozen:
+        frozen.execute(chunks.update().where(chunks.c.seq == 1).values(looks=7))
+        assert [due.seq for due in ledger.polling.take_due(TARGET.account)] == [2]
+    assert [due.seq for due in ledger.polling.take_due(TARGET.account)] == [1]
+
+
+@pytest.mark.postgres
+def test_a_chunk_ends_while_somebody_holds_its_run(ledger, sending):
+    sending(1)
+    ledger.chunks.admit("df-1", 8)
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.submitting(claim)
+    ledger.chunks.accepted(claim, "V3-1", 10.0, 0.0)
+
+    with ledger.database.write() as connection:
+        lock_run(connection, "df-1")
+        failed = Outcome(1, OutcomeKind.FAILED, "rejected_by_zendesk")
+        ledger.outcomes.finish("df-1", 1, claim.fence, [failed])
+    assert ledger.views.run("df-1").rows.failed == 1
 
 
 @pytest.mark.postgres

@@ -91,6 +91,22 @@ def test_containers_of_one_machine_are_one_host(monkeypatch, sqlite_url, clock, 
         open_ledger(sqlite_url, times, clock).close()
 
 
+def test_a_worker_whose_ledger_was_taken_to_another_host_is_told_and_writes_nothing(
+    on, sqlite_url, clock, times, monkeypatch
+):
+    red = on("red", sqlite_url)
+    red.recovery.heartbeat("red:1", "red")
+    clock.advance(times.worker_dead + 1)  # it stands still
+    blue = on("blue", sqlite_url)
+    blue.recovery.heartbeat("blue:1", "blue")
+
+    monkeypatch.setattr(host, "this_host", lambda: Host("id-red", "red"))
+    with pytest.raises(UsageError, match="in use on the host blue; this is red") as caught:
+        red.recovery.heartbeat("red:1", "red")
+    assert caught.value.code == "ledger_on_another_host"
+    assert red.recovery.living_workers() == ["blue:1"]
+
+
 @pytest.mark.postgres
 def test_postgresql_serves_several_hosts(on, ledger_url):
     on("red", ledger_url).recovery.heartbeat("red:1", "red")

@@ -206,6 +206,19 @@ def test_stop_cancels_what_is_not_sent_and_lets_jobs_end(ledger, sending):
     assert view.reasons == {("skipped", "cancelled"): 3}
 
 
+def test_stop_changes_nothing_of_what_has_ended(ledger, sending):
+    sending(2, 3)
+    deliver(ledger, "df-1", 1)
+
+    ledger.runs.stop("df-1")
+    while ledger.outcomes.cancel_some("df-1"):
+        pass
+    ledger.runs.close("df-1")
+    view = ledger.views.run("df-1")
+    assert (view.rows.created, view.rows.skipped) == (2, 3)
+    assert view.chunks == {ChunkState.DONE: 1, ChunkState.CANCELLED: 1}
+
+
 def test_an_ended_run_cannot_be_stopped_paused_or_resumed(ledger, sending):
     sending(1)
     deliver(ledger, "df-1", 1)
@@ -225,6 +238,18 @@ def test_a_paused_run_gives_out_no_chunk_until_resumed(ledger, sending):
     assert ledger.chunks.claim("df-1", 1, "w") is None
     assert ledger.chunks.admit("df-1", 8) == []
 
+    ledger.runs.resume("df-1")
+    assert ledger.chunks.claim("df-1", 1, "w") is not None
+
+
+def test_a_chunk_that_waits_is_not_claimed_while_its_run_is_paused(ledger, sending, clock):
+    sending(1)
+    ledger.chunks.admit("df-1", 1)
+    ledger.chunks.wait(ledger.chunks.claim("df-1", 1, "w"), 5.0, "users")
+    ledger.runs.pause("df-1")
+    clock.advance(5.0)
+
+    assert ledger.chunks.claim("df-1", 1, "w") is None
     ledger.runs.resume("df-1")
     assert ledger.chunks.claim("df-1", 1, "w") is not None
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
+
 import pytest
 from limiter_bench import ACCOUNT, MINUTE, SECOND, START, Bench
 
@@ -384,6 +387,17 @@ def test_a_newer_answer_may_give_back_what_an_older_one_took(bench):
     assert bench.limiter.state(ACCOUNT).requests_cap == 302
 
 
+def test_leave_tells_what_is_used_and_what_headers_leave(bench):
+    go = bench.send("a", users=0, budget=WIDE)
+    assert (go.used, go.requests_cap) == (1, None)
+    bench.observe("a", limit=400, remaining=9)
+    bench.us += 1
+    poll(bench, "b")
+    bench.us += 1
+    go = bench.confirm("b", WIDE)
+    assert (go.used, go.requests_cap) == (2, 10)
+
+
 @pytest.mark.parametrize(("reset_s", "ends"), [(20.0, 20_000_000), (None, MINUTE)])
 def test_what_headers_told_holds_until_the_minute_is_over(bench, reset_s, ends):
     bench.send("a", users=0, budget=WIDE)
@@ -408,6 +422,56 @@ def test_an_answer_from_before_a_cold_start_tells_nothing(bench):
     bench.send("a", users=0, budget=WIDE)
     bench.client.flushall()
     assert bench.observe("a", limit=400, remaining=300) == Observed(None, 0.0)
+
+
+# --- a clock that was set back -------------------------------------------------------------------
+
+HOURS = 5 * 3600 * 1_000_000
+
+
+def test_a_clock_set_back_by_hours_is_a_cold_start(bench):
+    found = []
+    bench.limiter._on_cold_start = found.append
+    bench.send("a", budget=WIDE)
+    bench.reserve("b", budget=WIDE)
+    bench.us -= HOURS
+    assert bench.limiter.state(ACCOUNT).gate == "cold"
+
+    assert bench.confirm("b", WIDE) == Stale("cold")
+
+    assert found == [ACCOUNT]
+    booked = bench.reserve("c", budget=WIDE, flow="df-1")
+    assert booked.slot_us == bench.us + SECOND + 1
+    bench.us = booked.slot_us
+    assert bench.confirm("c", WIDE).probe
+    bench.observe("c", limit=400, remaining=399)
+    assert isinstance(bench.reserve("d", budget=WIDE, flow="df-1"), Booked)
+
+
+@pytest.mark.parametrize(("back", "cold"), [(2 * MINUTE, False), (2 * MINUTE + 1, True)])
+@pytest.mark.parametrize("users", [0, 100])
+def test_a_clock_set_back_by_no_more_than_two_minutes_is_waited_for(bench, back, cold, users):
+    bench.send("a", users=users, budget=WIDE)
+    bench.us -= back
+    denied = bench.reserve("b", users=users, requests=int(not users), budget=WIDE)
+    assert (bench.limiter.state(ACCOUNT).gate == "cold") is cold
+    assert isinstance(denied, Denied) is (users == 100 and not cold)
+
+
+def test_a_pause_that_ends_later_than_any_can_is_none(bench):
+    bench.limiter.pause(ACCOUNT, 3600.0, "429 from Zendesk")
+    assert bench.reserve("a", budget=WIDE).why == "paused"
+    bench.us -= 1
+    assert bench.reserve("b", budget=WIDE).slot_us == bench.us + SECOND + 1
+
+
+def test_what_headers_told_on_another_clock_is_void(bench):
+    bench.send("a", users=0, budget=WIDE)
+    bench.observe("a", limit=400, remaining=7)
+    bench.client.delete(f"deskfeed:{{{ACCOUNT}}}:requests")
+    bench.us -= HOURS
+    assert bench.reserve("b", users=0, budget=WIDE).slot_us == bench.us + SECOND + 1
+    assert bench.limiter.state(ACCOUNT).requests_cap is None
 
 
 # --- polls and POSTs -----------------------------------------------------------------------------
@@ -442,6 +506,71 @@ def test_the_polls_part_shrinks_with_what_headers_leave(bench):
     bench.observe("a", limit=400, remaining=9)
     posts = [bench.reserve(f"post-{n}", users=10, budget=budget) for n in range(7)]
     assert [isinstance(answer, Booked) for answer in posts] == [True] * 6 + [False]
+
+
+def crowd(bench, budget, minutes=10):
+    """Twelve pollers and six senders ask whenever they are told to; what both got, per minute."""
+    asking = [(bench.us + n, n, 0 if n % 3 else 10) for n in range(18)]
+    got, end = {0: 0, 10: 0}, bench.us + minutes * MINUTE
+    numbers = itertools.count(18)
+    while asking[0][0] <= end:
+        at, _, users = heapq.heappop(asking)
+        bench.us = max(bench.us, at)
+        number = next(numbers)
+        permit = f"p{number}"
+        answer = bench.reserve(permit, users=users, budget=budget, flow="df-1" if users else "")
+        if isinstance(answer, Denied):
+            heapq.heappush(asking, (bench.us + round(answer.retry_in_s * 1e6), number, users))
+            continue
+        bench.us = max(bench.us, answer.slot_us)
+        if isinstance(bench.confirm(permit, budget), Go):
+            got[users] += 1
+        heapq.heappush(asking, (bench.us, number, users))
+    return {users: n / minutes for users, n in got.items()}
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3, 10])
+def test_neither_polls_nor_posts_crowd_the_others_out(bench, requests):
+    got = crowd(bench, Budget(users_per_second=100, requests_per_minute=requests))
+    assert sum(got.values()) >= 0.85 * requests
+    least = 0.3 if requests > 1 else 0.2
+    assert min(got.values()) >= least * requests
+
+
+def test_a_poll_beyond_its_part_leaves_room_for_a_post_that_waits(bench):
+    budget = Budget(users_per_second=1000, requests_per_minute=10)
+    for number in range(10):
+        bench.send(f"poll-{number}", users=0, budget=budget)
+        bench.us += 100_000
+    bench.us = START + MINUTE
+    assert bench.reserve("post", users=10, budget=budget, max_wait_s=0).why == "requests"
+    bench.us += 1
+    assert poll(bench, "extra", budget).wait_s == pytest.approx(0.1)
+    assert bench.reserve("post", users=10, budget=budget).wait_s == pytest.approx(0.1)
+
+
+def test_a_post_that_came_is_no_longer_waited_for(bench):
+    budget = Budget(users_per_second=1000, requests_per_minute=10)
+    for number in range(10):
+        bench.send(f"poll-{number}", users=0, budget=budget)
+    bench.us = START + MINUTE
+    bench.reserve("post", users=10, budget=budget, max_wait_s=0)
+    bench.us += 1
+    bench.reserve("post", users=10, budget=budget)
+    assert [poll(bench, f"more-{n}", budget).wait_s for n in range(9)] == [0] * 9
+
+
+def test_a_post_that_does_not_come_is_waited_for_for_a_second(bench):
+    budget = Budget(users_per_second=1000, requests_per_minute=3)
+    for number in range(3):
+        bench.send(f"poll-{number}", users=0, budget=budget)
+    bench.us = START + MINUTE
+    bench.reserve("post", users=10, budget=budget, max_wait_s=0)
+    bench.us += 1 + SECOND
+    assert [poll(bench, f"more-{n}", budget).wait_s for n in range(2)] == [0, 0]
+    assert poll(bench, "last", budget).why == "requests"
+    bench.us += 1
+    assert poll(bench, "last", budget).wait_s == 0
 
 
 # --- pauses --------------------------------------------------------------------------------------

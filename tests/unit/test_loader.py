@@ -213,13 +213,19 @@ def test_a_wrong_path_in_a_list_is_told_by_the_line_of_the_item(folder):
     assert found[0].startswith("sources/customers.yaml:5 tables.people: must be a path inside")
 
 
-def test_a_database_source_is_refused_once_with_what_works(folder):
-    found = problems(folder, sources__customers_yaml="type: database\nurl_env: WAREHOUSE_URL\n")
-    assert found == [
-        (
-            "sources/customers.yaml:1 type: `database` is not available yet in this version; "
-            "use `type: files`"
-        )
+def test_a_database_source_names_the_variable_of_its_url(folder):
+    write(folder, {"sources/customers.yaml": "type: database\nurl_env: WAREHOUSE_URL\n"})
+    source = load_catalog(folder).sources["customers"]
+    assert (source.url_env, source.statement_timeout) == ("WAREHOUSE_URL", 600)
+
+
+def test_placeholders_and_parameters_are_the_same_names(folder):
+    write(folder, {"loyalty.sql": "SELECT $since, $mn, ? -- $no\n"})
+    found = problems(folder, loyalty_yaml=LOYALTY + "params:\n  since: x\n  min: 1\n")
+    assert [line.partition(" ")[2] for line in found] == [
+        "query: the query has $mn; declare it under `params:` (did you mean 'min'?)",
+        "query: the query has a placeholder '?'; write $name and declare it: `params:`",
+        "params.min: the query has no $min (did you mean 'mn'?)",
     ]
 
 

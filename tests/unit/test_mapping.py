@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrations.mapping import BUILT_IN, MAX_ROW_BYTES, Mapper
-from worker.errors import EXPLANATIONS, RunError
+from orchestrations.mapping import BUILT_IN, MAX_ROW_BYTES, Mapper, mapper_for
+from orchestrations.rules import MappingRules
+from worker.errors import RunError
+from worker.explanations import EXPLANATIONS
 from worker.profile import OutcomeKind, Profile, RejectedRow
+from worker.zendesk.fields import UserField
 
 DEFAULTS = {"verified": True, "skip_verify_email": True}
 TOKYO = timezone(timedelta(hours=9))
@@ -64,7 +67,7 @@ def test_a_column_overrides_verified_and_null_does_not():
 
 
 def test_without_verified_only_skip_verify_email_is_sent():
-    profile = Mapper(["name", "email"], verified=False).map(1, ("Ada", "a@b.c"))
+    profile = Mapper(["name", "email"], rules=MappingRules(verified=False)).map(1, ("Ada", "a@b.c"))
     assert profile.user == {"skip_verify_email": True, "name": "Ada", "email": "a@b.c"}
 
 
@@ -272,7 +275,7 @@ def test_what_a_user_field_cannot_be(value):
         ("tags", "vip, gold  new", ["vip", "gold", "new"]),
         ("tags", " , ", "not sent"),
         ("tags", [], []),
-        ("phone", 15125550100, "15125550100"),
+        ("phone", "+1 (512) 555-0100", "+15125550100"),
         ("phone", " ", "not sent"),
         ("notes", "", ""),
         ("notes", Decimal("12.50"), "12.50"),
@@ -365,7 +368,7 @@ COLUMNS = [*BUILT_IN, "user_fields.a", "unknown"]
 )
 def test_the_mapping_is_total_and_what_it_sends_is_json(values, name, external_id, verified):
     row = {**dict.fromkeys(COLUMNS), "name": name, "external_id": external_id, **values}
-    result = Mapper(list(row), verified=verified).map(3, tuple(row.values()))
+    result = Mapper(list(row), rules=MappingRules(verified=verified)).map(3, tuple(row.values()))
     assert result.row == 3
     if isinstance(result, Profile):
         text = orjson.dumps(result.user)
@@ -388,3 +391,78 @@ def test_each_single_value_is_sent_or_refused_by_the_name_of_its_column(value, c
         assert repr(column) in result.detail
     else:
         orjson.dumps(result.user)
+
+
+TYPES = (
+    "checkbox", "date", "decimal", "dropdown", "tagger", "integer", "lookup", "multiselect",
+    "regexp", "text", "textarea", "hologram",
+)  # fmt: skip
+PATTERNS = [None, r"\A[a-z]+\z", "(", r"(?<n>\d)$"]
+OPTIONS = [(("a", "A & B"), ("b", "A & B"), ("1", "true")), ()]
+NEAR_MISSES = st.sampled_from(
+    ["2026-01-02", "2026-02-30T1", " 1.005 ", "1e5", "a", "A & B", "true", "+1 512 555 0143",
+     "0", "wa", "a,b|1", "\u0661", 0.1 + 0.2, Decimal("0.005"), 10**15 + 0.5, [None], ["a", ""]]
+)  # fmt: skip
+
+
+@st.composite
+def field_of_any_type(draw):
+    return UserField(
+        "k",
+        draw(st.sampled_from(TYPES)),
+        options=draw(st.sampled_from(OPTIONS)),
+        regexp=draw(st.sampled_from(PATTERNS)),
+    )
+
+
+@st.composite
+def rules_of_any_kind(draw):
+    """Return any options, but constants: these fail the query as a whole."""
+    formats = st.sampled_from(["phone", "state", "email", "text"])
+    return MappingRules(
+        on_invalid_value=draw(st.sampled_from(["fail_row", "drop_field"])),
+        nulls=draw(st.sampled_from(["omit", "clear"])),
+        tags=draw(st.sampled_from(["replace", "add"])),
+        phone_region=draw(st.sampled_from([None, "US", "DE"])),
+        formats=draw(st.dictionaries(st.sampled_from(["phone", "user_fields.k"]), formats)),
+        verified=draw(st.booleans()),
+    )
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from([*BUILT_IN, "user_fields.k"]), VALUES | NEAR_MISSES),
+    field_of_any_type(),
+    rules_of_any_kind(),
+)
+def test_the_mapping_is_total_over_all_types_of_fields_and_all_options(values, known, rules):
+    columns = {**dict.fromkeys(COLUMNS[:-2]), "user_fields.k": None, "unknown": None}
+    row = {**columns, "name": "Ada", "external_id": "1", **values}
+    mapper = mapper_for(rules, list(row), (known,), frozenset({"x:2"}))
+    result = mapper.map(3, tuple(row.values()))
+    if isinstance(result, Profile):
+        text = orjson.dumps(result.user)
+        assert orjson.loads(text) == result.user == json.loads(json.dumps(result.user))
+        assert result.key
+        assert set(result.user.get("user_fields", {})) <= {"k"}
+        assert set(mapper.dropped) <= set(values)
+    else:
+        assert result.code in EXPLANATIONS
+        orjson.dumps([result.detail, result.external_id, result.email])
+        named = result.code != "invalid_value" or rules.on_invalid_value == "fail_row"
+        assert named or "'name'" in result.detail or "'external_id'" in result.detail
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES | NEAR_MISSES, field_of_any_type())
+def test_what_a_field_of_any_type_is_sent_is_sent_the_same_way_when_it_comes_back(value, known):
+    """Sending what Zendesk shows must change nothing: coercion is idempotent."""
+    first = typed(value, known)
+    if first is not None:
+        assert typed(first, known) == first
+
+
+def typed(value, known):
+    mapper = mapper_for(MappingRules(), ["name", "external_id", "user_fields.k"], (known,))
+    result = mapper.map(1, ("Ada", "1", value))
+    return result.user.get("user_fields", {}).get("k") if isinstance(result, Profile) else None

@@ -11,7 +11,7 @@ from orchestrations import planner, runs
 from orchestrations.loader import load_catalog
 from orchestrations.planner import Asking
 from worker.delivery import Context, Delivery
-from worker.errors import Ambiguous, LimiterUnavailable, NotSent
+from worker.errors import Ambiguous, LimiterUnavailable, NotSent, Throttled
 from worker.limiter import Booked, Budget
 from worker.zendesk.replies import RateHeaders
 
@@ -112,6 +112,23 @@ def test_pre_flight_waits_its_turn_and_not_for_ever(asking, bench):
     bench.limiter.pause(ACCOUNT, 600.0, "429 from Zendesk")
     with pytest.raises(LimiterUnavailable, match="no request to"):
         asking.permit()
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(None, 10.0), (0.0, 1.0), (27.0, 27.0)])
+def test_a_429_to_pre_flight_waits_as_any_other_429(
+    bench, delivery, ledger, monkeypatch, asked, waited
+):
+    def refused(*_):
+        raise Throttled("429", retry_after_seconds=asked)
+
+    postponed = []
+    monkeypatch.setattr(planner, "_plan", refused)
+    monkeypatch.setattr(planner, "_postpone", lambda _mine, _run, *told: postponed.append(told[0]))
+    mine = SimpleNamespace(delivery=delivery, ledger=ledger)
+    planner._plan_or_say_why(mine, SimpleNamespace(target=TARGET))
+
+    assert postponed == [waited]
+    assert bench.limiter.state(ACCOUNT).paused_s == waited
 
 
 def test_planning_that_fails_reports_its_request(

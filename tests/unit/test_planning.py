@@ -6,18 +6,26 @@ import pytest
 from world import write_catalog
 
 from orchestrations import runs
+from orchestrations.field_cache import FieldCache
 from orchestrations.loader import load_catalog
 from orchestrations.planning import PRE_FLIGHTS, Planner
+from orchestrations.report import run_as_json
+from worker.digests import digest, key_hash, mark
 from worker.errors import DestinationError, NotSent, RunError, Superseded
+from worker.ledger import kept
 from worker.ledger.states import ChunkState, RunState
+from worker.profile import Outcome, OutcomeKind
 from worker.zendesk.client import unlimited
+from worker.zendesk.fields import UserField
 from worker.zendesk.replies import Identity, RateHeaders
 
 
 class Probe:
     """A destination that lets an administrator in."""
 
-    def __init__(self, identity=None, error=None):
+    def __init__(self, identity=None, error=None, fields=(), staff=()):
+        self.fields = fields
+        self.people = frozenset(staff)
         self.identity = identity or Identity(
             user_id=1, role="admin", suspended=False, anonymous=False
         )
@@ -30,21 +38,31 @@ class Probe:
             raise self.error
         return self.identity
 
+    def staff(self, permit):
+        report = permit()
+        self.asked += 1
+        report(RateHeaders())
+        return self.people
+
     def user_fields(self, permit):
         report = permit()
         self.asked += 1
         report(RateHeaders())
-        return ()
+        return self.fields
 
 
 @pytest.fixture
 def plan(tmp_path, ledger):
     """Return a function that starts and plans a run over a catalog made from keywords."""
 
-    def make(probe=None, sample=None, permit=unlimited, **kwargs):
+    def make(probe=None, sample=None, full=False, permit=unlimited, cache=None, **kwargs):
         catalog = load_catalog(write_catalog(tmp_path / "catalog", **kwargs))
         begun, _ = runs.start(
-            catalog, "loyalty", ledger=ledger, principal="t", options=runs.Options(sample=sample)
+            catalog,
+            "loyalty",
+            ledger=ledger,
+            principal="t",
+            options=runs.Options(sample=sample, full=full),
         )
         run = ledger.runs.claim_plan(begun.run_id)
         planner = Planner(
@@ -53,6 +71,7 @@ def plan(tmp_path, ledger):
             probe=probe or Probe(),
             permit=permit,
             scratch=tmp_path / "scratch",
+            cache=cache,
             sleep=lambda _seconds: None,
         )
         planner.plan(run)
@@ -203,7 +222,8 @@ def test_each_request_of_pre_flight_takes_a_permit(plan):
 
     plan(probe=probe, permit=permit)
 
-    assert permits == [("permit", 0), ("answer", 1), ("permit", 1), ("answer", 2)]
+    assert permits == [(what, n + (what == "answer")) for n in range(3)
+                       for what in ("permit", "answer")]  # fmt: skip
 
 
 def test_the_staging_folder_is_empty_afterwards(plan, tmp_path):
@@ -233,3 +253,227 @@ def test_what_a_killed_planner_left_is_removed_before_the_next_one_begins(plan, 
     plan(rows=csv(1))
 
     assert not left.exists()
+
+
+# --- what the account knows -----------------------------------------------------------------------
+
+TIERS = 'SELECT id AS external_id, name, mail AS "user_fields.tier" FROM people ORDER BY id'
+TIER = UserField("tier", "dropdown", options=(("gold", "Gold"),))
+
+
+def test_a_user_field_that_the_account_has_not_fails_the_run_before_anything_is_spooled(
+    plan, ledger
+):
+    with pytest.raises(RunError, match="did you mean 'tier'") as caught:
+        plan(Probe(fields=(TIER,)), sql=TIERS.replace(".tier", ".teir"))
+    assert caught.value.code == "unknown_user_field"
+    assert ledger.views.run(ledger.runs.newest()[0].run_id).rows.read == 0
+
+
+def test_values_are_coerced_by_the_type_of_their_field(plan, ledger):
+    rows = "id,name,mail\n1,Ada,Gold\n2,Bob,iron\n"
+    view = plan(Probe(fields=(TIER,)), sql=TIERS, rows=rows)
+    assert view.reasons == {("failed", "invalid_value"): 1}
+    (profile,) = ledger.outcomes.profiles(view.run.run_id, 1)
+    assert profile.user["user_fields"] == {"tier": "gold"}
+
+
+def test_dropped_values_and_ignored_columns_are_warnings_of_the_run_by_name_and_number(plan):
+    sql = TIERS.replace("FROM", ", 'secret' AS shoe_size FROM")
+    view = plan(
+        Probe(fields=(TIER,)), sql=sql, rows="id,name,mail\n1,Ada,iron\n2,Bob,zinc\n",
+        more="on_invalid_value: drop_field",
+    )  # fmt: skip
+    assert view.rows.pending == 2
+    assert view.warnings == (
+        "column 'shoe_size' is not an attribute of a Zendesk user and is not sent",
+        (
+            "column 'user_fields.tier': 2 values that cannot be sent left out "
+            "(on_invalid_value: drop_field)"
+        ),
+    )
+
+
+def test_staff_is_not_sent_unless_the_orchestration_allows_it(plan):
+    staff = ["e:bob@example.com", "x:1"]
+    assert plan(Probe(staff=staff)).reasons == {("failed", "staff_member"): 2}
+
+
+def test_where_staff_is_allowed_nobody_is_asked_for_it(plan):
+    probe = Probe(staff=["x:1"])
+    assert plan(probe, more="allow_staff: true").rows.pending == 2
+    assert probe.asked == 2
+
+
+def test_kept_fields_save_a_request_and_never_refuse_a_new_field(plan, tmp_path, clock):
+    cache = FieldCache(tmp_path / "fields", now=clock)
+    cache.put("127.0.0.1:8900", (UserField("old", "text"),))
+    probe = Probe(fields=(TIER,))
+    assert plan(probe, cache=cache, sql=TIERS, rows="id,name,mail\n1,Ada,gold\n").rows.pending == 1
+    assert probe.asked == 3  # who we are, staff, and the fields after all
+    assert cache.get("127.0.0.1:8900") == (TIER,)
+
+
+# --- send: changed --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def confirm(ledger):
+    """Return a function that ends a run: Zendesk confirms its rows, but for some."""
+
+    def make(view, failed=()):
+        run_id = view.run.run_id
+        for seq in range(1, sum(view.chunks.values()) + 1):
+            ledger.chunks.admit(run_id, 1)
+            claim = ledger.chunks.claim(run_id, seq, "w")
+            ledger.chunks.submitting(claim)
+            ledger.chunks.accepted(claim, f"V3-{seq}", 1.0, 0.0)
+            ledger.outcomes.finish(
+                run_id,
+                seq,
+                claim.fence,
+                [
+                    Outcome(p.row, failed[p.external_id], "rejected_by_zendesk")
+                    if p.external_id in failed
+                    else Outcome(p.row, OutcomeKind.UPDATED)
+                    for p in claim.profiles
+                ],
+            )
+        return ledger.runs.close(run_id)
+
+    return make
+
+
+def ids(ledger, view):
+    chunks = (
+        ledger.outcomes.profiles(view.run.run_id, seq)
+        for seq in range(1, sum(view.chunks.values()) + 1)
+    )
+    return [profile.external_id for chunk in chunks for profile in chunk]
+
+
+def test_a_second_run_of_the_same_rows_sends_nothing_and_succeeds(plan, confirm, ledger):
+    confirm(plan(rows=csv(250), send="changed"))
+
+    view = plan(rows=csv(250), send="changed")
+
+    assert (view.rows.read, view.rows.skipped, view.rows.pending) == (250, 250, 0)
+    assert (view.run.unchanged, view.chunks, view.reasons) == (250, {}, {})
+    assert ledger.runs.close(view.run.run_id) == RunState.SUCCEEDED
+    shown = run_as_json(ledger.views.run(view.run.run_id))
+    assert (shown["unchanged"], shown["rows"]["skipped"]) == (250, 250)
+
+
+def test_only_rows_that_changed_are_sent(plan, confirm, ledger):
+    confirm(plan(rows=csv(200), send="changed"))
+
+    view = plan(rows=csv(200).replace("Person 7,", "Person Seven,") + csv(1, 201).split("\n")[1],
+                send="changed")  # fmt: skip
+
+    assert ids(ledger, view) == ["201", "7"]
+    assert view.rows.agree
+
+
+def test_what_failed_or_is_unconfirmed_comes_again_by_itself(plan, confirm, ledger):
+    failed = {"3": OutcomeKind.FAILED, "5": OutcomeKind.UNCONFIRMED}
+    confirm(plan(rows=csv(9), send="changed"), failed)
+
+    assert ids(ledger, plan(rows=csv(9), send="changed")) == ["3", "5"]
+
+
+def test_a_row_that_was_unconfirmed_and_then_reverted_in_the_source_is_sent(plan, confirm, ledger):
+    before = csv(3)
+    confirm(plan(rows=before, send="changed"))
+    confirm(
+        plan(rows=before.replace("Person 2", "Other"), send="changed"),
+        {"2": OutcomeKind.UNCONFIRMED},
+    )
+
+    assert ids(ledger, plan(rows=before, send="changed")) == ["2"]
+
+
+def test_another_mapping_of_the_same_rows_is_a_change(plan, confirm, ledger):
+    confirm(plan(rows=csv(3), send="changed"))
+    sql = "SELECT id AS external_id, upper(name) AS name, mail AS email FROM people ORDER BY id"
+    assert ids(ledger, plan(rows=csv(3), send="changed", sql=sql)) == ["1", "2", "3"]
+
+
+def test_a_full_run_sends_all_and_so_does_send_all(plan, confirm, ledger):
+    confirm(plan(rows=csv(3), send="changed"))
+    view = plan(rows=csv(3), send="changed", full=True)
+    assert (len(ids(ledger, view)), view.run.unchanged) == (3, 0)
+    confirm(view)
+    assert len(ids(ledger, plan(rows=csv(3)))) == 3
+
+
+def test_people_are_recognised_by_email_where_they_have_no_id(plan, confirm, ledger):
+    sql = "SELECT name, mail AS email FROM people ORDER BY id"
+    confirm(plan(rows=csv(3), send="changed", sql=sql))
+    view = plan(rows=csv(3).replace("Person 2", "Other"), send="changed", sql=sql)
+    assert (view.run.unchanged, view.rows.pending) == (2, 1)
+
+
+def test_what_another_account_or_orchestration_has_confirmed_does_not_count(
+    plan, confirm, ledger, tmp_path
+):
+    confirm(plan(rows=csv(3), send="changed"))
+    assert list(ledger.kept.marks("other.zendesk.com", "loyalty")) == []
+    assert list(ledger.kept.marks("127.0.0.1:8900", "other")) == []
+
+
+def test_the_marks_of_many_people_are_all_found(ledger, monkeypatch, plan, confirm):
+    confirm(plan(rows=csv(25), send="changed"))
+    monkeypatch.setattr(kept, "MARKS_A_LOOK", 7)
+    expected = {
+        mark(
+            key_hash(f"x:{n}", ledger.kept.hash_key),
+            digest(
+                {
+                    "external_id": str(n), "email": f"p{n}@example.com", "name": f"Person {n}",
+                    "verified": True, "skip_verify_email": True,
+                }
+            ),
+        )
+        for n in range(1, 26)
+    }  # fmt: skip
+    found = list(ledger.kept.marks("127.0.0.1:8900", "loyalty"))
+    assert len(found) == 25
+    assert set(found) == expected
+
+
+# --- rows of the same person ----------------------------------------------------------------------
+
+
+UNORDERED = "SELECT id AS external_id, name, mail AS email FROM people"
+
+
+def test_duplicates_without_an_order_are_warned_of_where_people_look(plan, ledger):
+    rows = "id,name,mail\n1,Ada,a@x.example\n1,Bea,a@x.example\n2,Cid,c@x.example\n"
+
+    view = plan(rows=rows, sql=UNORDERED)
+
+    (warning,) = view.warnings
+    assert "the query has no ORDER BY" in warning
+    assert run_as_json(view)["warnings"] == [warning]
+
+
+def test_an_order_or_no_duplicates_are_nothing_to_warn_of(plan, ledger):
+    rows = "id,name,mail\n1,Ada,a@x.example\n1,Bea,a@x.example\n"
+    assert plan(rows=rows).warnings == ()
+    ledger.runs.stop(ledger.runs.newest()[0].run_id)
+    ledger.outcomes.cancel_some(ledger.runs.newest()[0].run_id)
+    ledger.runs.close(ledger.runs.newest()[0].run_id)
+    assert plan(rows=csv(3), sql=UNORDERED).warnings == ()
+
+
+def test_a_shared_email_fails_its_rows_and_counts_as_failed(plan):
+    rows = "id,name,mail\n1,Ada,a@x.example\n2,Bea,A@x.example\n3,Cid,c@x.example\n"
+    with pytest.raises(RunError, match="2 of 3 rows cannot be sent"):
+        plan(rows=rows, thresholds="{max_failed_percent: 50}")
+
+
+def test_a_shared_email_is_left_out_where_the_orchestration_says_so(plan, ledger):
+    rows = "id,name,mail\n1,Ada,a@x.example\n2,Bea,A@x.example\n"
+    view = plan(rows=rows, more="on_shared_email: drop_email\n")
+    sent = ledger.outcomes.profiles(view.run.run_id, 1)
+    assert [(p.external_id, p.email) for p in sent] == [("1", None), ("2", None)]

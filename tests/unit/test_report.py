@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrations import report
-from worker.errors import EXPLANATIONS
+from worker.explanations import EXPLANATIONS
 from worker.ledger.records import Event
 from worker.ledger.states import RUN_ENDED, ChunkState
 from worker.profile import Outcome, OutcomeKind
@@ -43,6 +43,8 @@ def test_show_has_the_promised_shape(ledger, sending):
             "read": 3, "created": 1, "updated": 1, "failed": 0, "skipped": 0, "unconfirmed": 0,
             "pending": 1,
         },
+        "unchanged": 0,
+        "warnings": [],
         "chunks": {
             "total": 2, "planned": 1, "waiting": 0, "sending": 0, "polling": 0, "done": 1,
             "quarantined": 0, "cancelled": 0,

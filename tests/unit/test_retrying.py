@@ -29,6 +29,9 @@ class Probe:
         self.asked += 1
         return Identity(user_id=1, role="admin", suspended=False, anonymous=False)
 
+    def staff(self, permit):
+        return frozenset()
+
     def user_fields(self, permit):
         return ()
 

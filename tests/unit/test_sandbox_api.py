@@ -319,6 +319,29 @@ def test_the_list_of_jobs_has_the_last_completed_first():
     assert [job["id"] for job in listed] == [slow, quick]
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("external_id=c1", ["Person 1"]),
+        ("external_id=nobody", []),
+        ("query=email%3A%22person2%40example.com%22", ["Person 2"]),
+        ("query=email%3Anobody%40example.com", []),
+        ("query=person", ["Person 1", "Person 2"]),
+        ("query=", []),
+    ],
+)
+def test_users_are_searched_by_external_id_by_email_and_by_name(query, names):
+    client = Client()
+    people = [
+        {"external_id": f"C{n}", "email": f"person{n}@example.com", "name": f"Person {n}"}
+        for n in (1, 2)
+    ]
+    client.post(people)
+    status, document = client.get(f"/api/v2/users/search.json?{query}")
+
+    assert (status, [user["name"] for user in document["users"]]) == (200, names)
+
+
 def test_users_show_many_reads_back_by_id_and_by_external_id():
     client = Client()
     client.post([row(1, user_fields={"city": "Ghent"}), row(2), row(3)])

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from worker.errors import UsageError
-from worker.settings import load_settings
+from worker.settings import load_settings, variable
 from worker.zendesk.auth import ApiToken, OAuthClient
 
 
@@ -149,3 +149,17 @@ def test_what_is_kept_is_set_as_a_time_span(monkeypatch):
     monkeypatch.setenv("DESKFEED_RETENTION__FAILED_PAYLOAD", "soon")
     with pytest.raises(UsageError, match=r"RETENTION__FAILED_PAYLOAD.*12h or 30d"):
         load_settings()
+
+
+def test_a_variable_of_the_catalog_is_found_where_settings_are(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("worker.settings.SECRETS_DIR", str(tmp_path / "secrets"))
+    (tmp_path / "secrets").mkdir()
+    assert variable("WAREHOUSE_URL") is None
+
+    (tmp_path / "secrets" / "WAREHOUSE_URL").write_text("from-a-secret-file\n")
+    assert variable("WAREHOUSE_URL") == "from-a-secret-file"
+    (tmp_path / ".env").write_text("WAREHOUSE_URL=from-dotenv\n")
+    assert variable("WAREHOUSE_URL") == "from-dotenv"
+    monkeypatch.setenv("WAREHOUSE_URL", "from-the-environment")
+    assert variable("WAREHOUSE_URL") == "from-the-environment"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import re
 from datetime import date
 
 import duckdb
 import pytest
 
-from orchestrations.sources import BATCH_ROWS, open_source
+from orchestrations.sources import BATCH_ROWS, files, open_source
 from orchestrations.spec import Source
 from worker.errors import RunError
 
@@ -110,6 +111,16 @@ def test_a_second_query_does_not_disturb_the_first(folder):
         "SELECT * FROM read_parquet('http://127.0.0.1:1/x.parquet')",
         "SELECT * FROM sniff_csv('{data}/other.csv')",
         "SELECT getenv('HOME')",
+        "SELECT * FROM read_json('{data}/other.csv')",
+        "SELECT * FROM query('SELECT 1') , read_text('{data}/other.csv')",
+        "SELECT * FROM query_table('{data}/other.csv')",
+        "SELECT * FROM read_text('https://127.0.0.1:1/x')",
+        "SELECT * FROM read_csv('s3://bucket/x.csv')",
+        "SELECT * FROM parquet_metadata('{data}/other.parquet')",
+        "SELECT * FROM duckdb_secrets(), read_blob('/proc/self/environ')",
+        "SELECT * FROM sqlite_scan('{data}/x.db', 't')",
+        "SELECT * FROM postgres_scan('host=127.0.0.1', 'public', 't')",
+        "SELECT * FROM read_duckdb('{data}/x.db')",
     ],
 )
 def test_a_query_reads_only_the_declared_files(folder, sql):
@@ -134,8 +145,24 @@ def test_a_query_reads_only_the_declared_files(folder, sql):
         "SELECT 1; SELECT 2",
         "SELECT 1; COPY (SELECT 1) TO '{data}/new.csv'",
         "EXPLAIN SELECT 1",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{data}/new.csv'",
+        "FORCE INSTALL httpfs",
+        "LOAD '{data}/people.csv'",
+        "RESET threads",
+        "SET GLOBAL enable_external_access = true",
+        "SET VARIABLE x = 1",
+        "PRAGMA database_list",
+        "PRAGMA enable_external_access",
+        "IMPORT DATABASE '{data}'",
+        "CHECKPOINT",
+        "USE memory",
+        "CREATE SECRET s (TYPE s3)",
+        "CREATE OR REPLACE VIEW people AS SELECT 1",
+        "DROP VIEW people",
+        "PREPARE p AS SELECT 1",
         "SELECT $1",
         "SELECT ?",
+        "SELECT $undeclared",
         "",
         "-- nothing",
         "SELEC 1",
@@ -248,11 +275,21 @@ def test_two_columns_of_the_same_name_are_refused(folder):
     assert "'a'" in error.message
 
 
+def test_a_query_that_fails_midway_says_after_how_many_rows(folder):
+    sql = (
+        "SELECT CAST(CASE WHEN i < 400000 THEN '1' ELSE name END AS INTEGER)\n"
+        "FROM people, range(500000) r(i) WHERE name = '" + SECRET + "'"
+    )
+    error = failure(folder, sql)
+    assert re.search(r"\(after about [1-9][0-9]*,000 rows\)$", error.message)
+    assert "line 1 of the query" in error.message
+
+
 def test_what_does_not_fit_into_memory_fails_the_query_with_words_about_memory(folder):
     sql = "SELECT list(i) AS l FROM range(50000000) t(i)"
     declared = source(people="data/people.csv")
     with (
-        open_source(declared, folder, memory_limit="30MB") as opened,
+        files.open_files(declared, folder, memory_limit="30MB") as opened,
         pytest.raises(RunError, match="Out of Memory"),
     ):
         list(opened.query(sql).batches)
@@ -263,10 +300,10 @@ def test_a_sort_larger_than_memory_goes_to_the_scratch_folder(folder, tmp_path):
     scratch.mkdir()
     declared = source(people="data/people.csv")
     sql = "SELECT hash(i) AS h, repeat('x', 100) AS x FROM range(800000) t(i) ORDER BY h"
-    with open_source(declared, folder, memory_limit="60MB", scratch=scratch) as opened:
+    with files.open_files(declared, folder, memory_limit="60MB", scratch=scratch) as opened:
         assert sum(len(batch) for batch in opened.query(sql).batches) == 800_000
     with (
-        open_source(declared, folder, memory_limit="60MB") as opened,
+        files.open_files(declared, folder, memory_limit="60MB") as opened,
         pytest.raises(RunError, match="Out of Memory"),
     ):
         list(opened.query(sql).batches)

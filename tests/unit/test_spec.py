@@ -182,12 +182,38 @@ def test_a_query_is_a_sql_file_beside_the_orchestration(query):
 
 
 def test_what_this_version_cannot_do_is_refused_with_the_way_that_works():
-    changed = complaints(Orchestration, ORCHESTRATION, send="changed")
-    assert changed == {("send",): "`changed` is not available yet in this version; use `send: all`"}
     schedule = complaints(Orchestration, ORCHESTRATION, schedule={"cron": "* * * * *"})
     assert "start runs with `deskfeed run`" in schedule[("schedule",)]
-    database = complaints(Source, SOURCE, type="database")
-    assert "use `type: files`" in database[()]
+
+
+def test_a_source_has_what_its_type_needs_and_nothing_else():
+    def told(**keys):
+        return complaints(Source, {"name": "s"}, **keys)
+
+    assert "is required with `type: database`" in told(type="database")[()]
+    assert "is required with `type: files`" in told(type="files")[()]
+    both = told(type="database", url_env="WAREHOUSE_URL", tables={"a": "a.csv"})
+    assert "has no meaning with `type: database`" in both[()]
+    files = told(type="files", tables={"a": "a.csv"}, statement_timeout=5)
+    assert "has no meaning with `type: files`" in files[()]
+
+
+def test_a_url_in_the_place_of_its_variable_is_refused_and_not_repeated():
+    url = "postgresql://me:secret@host/db"
+    found = complaints(Source, {"name": "s", "type": "database"}, url_env=url)
+    assert "name of an environment variable" in found[("url_env",)]
+    assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a b", "a-b", "$a"])
+def test_a_parameter_has_a_plain_name(name):
+    assert complaints(Orchestration, ORCHESTRATION, params={name: 1})
+
+
+def test_parameters_are_single_values():
+    params = {"a": "x", "b": 1, "c": 1.5, "d": True, "e": None}
+    assert Orchestration.model_validate({**ORCHESTRATION, "params": params}).params == params
+    assert complaints(Orchestration, ORCHESTRATION, params={"a": [1]})
 
 
 @pytest.mark.parametrize(

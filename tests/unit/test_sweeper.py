@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from worker.delivery import Context, Delivery
+from worker.errors import UsageError
 from worker.hints import Deliver, Finish, Plan
 from worker.sweeper import Background, Sweeper
 
@@ -91,6 +92,36 @@ def test_the_background_goes_on_after_a_round_that_failed(ledger, times):
     assert all(rounds.acquire(timeout=30) for _ in range(3))
     background.stop()
     assert ledger.recovery.living_workers() == []
+
+
+def test_a_process_that_may_not_use_the_ledger_any_more_gives_up(ledger, times, monkeypatch):
+    refused = UsageError("the ledger is in use on another host", code="ledger_on_another_host")
+
+    def refusing(*_):
+        raise refused
+
+    monkeypatch.setattr(ledger.recovery, "heartbeat", refusing)
+    told = []
+    given_up = threading.Event()
+
+    def give_up(error):
+        told.append(error)
+        given_up.set()
+
+    class Nothing:
+        def sweep(self):
+            return ()
+
+        def let_go(self):
+            pass
+
+    background = Background(
+        Nothing(), ledger, times, "w", "host", lambda _hints: None, give_up=give_up
+    )
+    background.start()
+    assert given_up.wait(30)
+    background.stop()
+    assert told == [refused]
 
 
 def test_a_run_that_cannot_be_ended_does_not_keep_the_others_from_going_on(

@@ -35,6 +35,7 @@ def test_a_scaled_table_holds_together_too():
         ("stalled", 20.0, "stalled .* probe"),
         ("grace", 22.0, "grace .* post_deadline"),
         ("overdue", 8.0, "overdue .* sweep"),
+        ("unreachable", 31.0, "longest_countdown .* unreachable"),
     ],
 )
 def test_times_that_contradict_each_other_are_named(name, seconds, words):

@@ -23,6 +23,9 @@ class Probe:
     def whoami(self):
         return Identity(user_id=1, role="admin", suspended=False, anonymous=False)
 
+    def staff(self, permit):
+        return frozenset()
+
     def user_fields(self, permit):
         return ()
 

@@ -80,6 +80,13 @@ def test_a_get_that_failed_is_asked_again_unless_a_person_must_act(status, kind,
         assert (type(found), found.code) == (NotSent, "unclear_answer")
 
 
+@pytest.mark.parametrize("status", [301, 404, 422, 500])
+def test_a_body_like_a_success_makes_no_success(status):
+    body = {"job_status": {"id": "V3-1", "status": "queued"}}
+
+    assert isinstance(error(status, posted=True, body=body), DeskfeedError)
+
+
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_a_success_is_no_error(status):
     assert error(status, posted=True) is None

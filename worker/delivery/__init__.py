@@ -6,12 +6,13 @@ Having to wait is a value (`Wait`), not a failure; what to enqueue next is a val
 from __future__ import annotations
 
 from worker.delivery.context import Client, Context
-from worker.delivery.permits import Permits, Ticket
+from worker.delivery.permits import Permits, Ticket, patience
 from worker.delivery.poll import Poller
 from worker.delivery.submit import Submitter
 from worker.hints import Hint, Step
+from worker.ledger.records import Limits
 
-__all__ = ["Client", "Context", "Delivery", "Permits", "Ticket"]
+__all__ = ["Client", "Context", "Delivery", "Permits", "Ticket", "patience"]
 
 
 class Delivery:
@@ -42,9 +43,9 @@ class Delivery:
         """End the run if all its chunks have ended."""
         return self._context.close(run_id)
 
-    def request_permit(self, account: str) -> Ticket | float:
+    def request_permit(self, account: str, declared: Limits | None = None) -> Ticket | float:
         """Take leave for one request without users, or return the seconds to wait for it."""
-        return self._context.request_permit(account)
+        return self._context.request_permit(account, declared)
 
     @property
     def permits(self) -> Permits:

@@ -15,7 +15,7 @@ from worker.failpoints import reach
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
 from worker.ledger.outcomes import SENT_AGAIN_CODE
-from worker.ledger.records import Account, Target
+from worker.ledger.records import Account, Limits, Target
 from worker.limiter import Limiter
 from worker.profile import Outcome, Profile
 from worker.times import Times
@@ -25,9 +25,6 @@ log = structlog.get_logger(__name__)
 
 CANCEL_ROUNDS = 10
 """Batches of chunks cancelled at a time; the next sweep goes on with the rest."""
-
-UNREACHABLE_PAUSE_S = 5.0
-"""How long an account rests after Zendesk or Redis could not be reached."""
 
 JOB_SLOT_RETRY_S = 1.0
 """How long to wait before asking again for a free job."""
@@ -52,6 +49,12 @@ class Client(Protocol):
 
     def users_show_many(self, external_ids: Sequence[str]) -> Sequence[UserRecord]:
         """Return the users that have these external_ids, one batch of `readable_batches`."""
+        ...
+
+    def users_search(
+        self, *, external_id: str | None = None, email: str | None = None
+    ) -> Sequence[UserRecord]:
+        """Return the users that have this one external_id or e-mail."""
         ...
 
 
@@ -126,13 +129,17 @@ class Context:
         """How long to wait after an unclear POST before Zendesk has surely ended with it."""
         return max(self.times.settle, 2 * likely_seconds(account, rows))
 
-    def request_permit(self, account: str) -> Ticket | float:
+    def request_permit(self, account: str, declared: Limits | None = None) -> Ticket | float:
         """Take leave for one request without users, or return the seconds to wait for it.
+
+        Args:
+            account: the Zendesk host.
+            declared: its limits after the catalog, if the ledger may not know it yet.
 
         Raises:
             LimiterUnavailable: Redis does not answer.
         """
-        return self.permits.request(self.ledger.polling.account(account))
+        return self.permits.request(self.ledger.polling.account(account, declared))
 
 
 def likely_seconds(account: Account, rows: int) -> float:

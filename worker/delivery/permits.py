@@ -33,6 +33,12 @@ log = structlog.get_logger(__name__)
 THROTTLE_S: dict[Throttle, float] = {"account": 10.0, "chunk": 30.0, "jobs": 3.0}
 """How long to wait where Zendesk asks to wait and does not say how long."""
 
+LEAST_THROTTLE_S = 1.0
+"""How long to wait at least, also where Zendesk says 0: it has just refused."""
+
+GIVEN_BACK = 20
+"""Headers that leave us more than they did are worth a call from this part of the budget on."""
+
 RETRY_S = 1.0
 """How long to wait before asking again for a permit that was voided."""
 
@@ -52,6 +58,8 @@ class Ticket:
         stamp_us: the time of sending, in microseconds of Redis' clock.
         probe: everybody waits for the answer to this one.
         next_in_s: when the same run's next permit is worth asking for.
+        used: requests of ours in the minute that ends with this one.
+        requests_cap: requests a minute that headers leave to us; None while they tell nothing.
     """
 
     account: Account
@@ -59,6 +67,8 @@ class Ticket:
     stamp_us: int
     probe: bool
     next_in_s: float = 0.0
+    used: int = 0
+    requests_cap: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,8 @@ class Permits:
             booked.wait_s + (go.stamp_us - booked.slot_us) / 1e6
         )
         metrics.PERMIT_LATENESS.labels(account.account).observe(go.late_s)
-        return Ticket(account, booked.permit, go.stamp_us, go.probe, go.next_in_s)
+        told = (go.next_in_s, go.used, go.requests_cap)
+        return Ticket(account, booked.permit, go.stamp_us, go.probe, *told)
 
     def request(self, account: Account) -> Ticket | float:
         """Take leave for one request without users, or return the seconds to wait for it.
@@ -178,7 +189,7 @@ class Permits:
 
     def answered(self, ticket: Ticket, rate: RateHeaders = NO_HEADERS) -> None:
         """Report that Zendesk answered, with what its headers tell of the minute."""
-        if ticket.probe or tells_something(rate, ticket.account.limits):
+        if ticket.probe or tells_something(rate, ticket):
             self._observe(ticket, rate, answered=True)
 
     def failed(self, ticket: Ticket, error: DeskfeedError) -> None:
@@ -227,9 +238,7 @@ class Permits:
 
     def throttled(self, account: str, error: Throttled) -> float:
         """Pause the account if Zendesk means all of it; returns how long to wait, in seconds."""
-        seconds = error.retry_after_seconds
-        if seconds is None:
-            seconds = THROTTLE_S[error.scope]
+        seconds = patience(error)
         if error.scope == "account":
             self.pause(account, seconds, error.code)
         return seconds
@@ -240,14 +249,30 @@ def budget(limits: Limits) -> Budget:
     return Budget(limits.users_per_second, limits.requests_per_minute)
 
 
-def tells_something(rate: RateHeaders, limits: Limits) -> bool:
-    """Whether headers tell of less than we may use anyway; else reporting them changes nothing.
+def patience(error: Throttled) -> float:
+    """Return how long to wait when Zendesk asks to wait, in seconds: the one rule for it.
+
+    `Retry-After` was cut to its longest where it was read (`retry_after_seconds`).
+    """
+    asked = error.retry_after_seconds
+    return max(LEAST_THROTTLE_S, THROTTLE_S[error.scope] if asked is None else asked)
+
+
+def tells_something(rate: RateHeaders, ticket: Ticket) -> bool:
+    """Whether headers change what we may use; else reporting them would be a call for nothing.
+
+    What of the account's limit is neither left nor used by ourselves is used by others.
 
     Args:
         rate: what the headers of an answer said.
-        limits: what we may use, and the part of the account's limit that is left to others.
+        ticket: what its request was sent under.
     """
     if rate.remaining is None:
         return False
+    limits, cap = ticket.account.limits, ticket.requests_cap
     others = math.ceil((rate.limit or 0) * limits.reserve_percent / 100)
-    return rate.remaining - others < limits.requests_per_minute
+    left = rate.remaining - others
+    ours = min(ticket.used + left, limits.requests_per_minute)
+    if left <= 0 or cap is None:
+        return left <= 0 or ours < limits.requests_per_minute
+    return ours < cap or ours - cap >= max(1, limits.requests_per_minute // GIVEN_BACK)

@@ -14,7 +14,6 @@ import structlog
 
 from worker.delivery.context import (
     JOB_OVERHEAD_S,
-    UNREACHABLE_PAUSE_S,
     Client,
     Context,
     likely_seconds,
@@ -100,7 +99,7 @@ class Poller:
         self, account: str, due: Sequence[DueChunk], error: DeskfeedError
     ) -> Sequence[Hint]:
         log.warning("look_failed", jobs=len(due), **reason_of(error))
-        seconds = UNREACHABLE_PAUSE_S
+        seconds = self._in.times.unreachable
         if isinstance(error, Throttled):
             seconds = self._in.permits.throttled(account, error)
         if isinstance(error, DestinationError):

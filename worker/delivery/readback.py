@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
-from worker.delivery.context import UNREACHABLE_PAUSE_S, Client, Context, reason_of, worth_again
-from worker.errors import (
-    DeskfeedError,
-    DestinationError,
-    LedgerError,
-    LimiterUnavailable,
-    Throttled,
-)
-from worker.hints import Done, Step, Wait
+from worker.delivery.asker import Asker
+from worker.delivery.context import Context, reason_of, worth_again
+from worker.errors import DeskfeedError, LedgerError
+from worker.hints import Done, Step
 from worker.ledger.records import Claim
 from worker.ledger.recovery import MOST_READ_BACKS
 from worker.ledger.states import ChunkState
@@ -31,18 +27,6 @@ from worker.zendesk.replies import UserRecord
 log = structlog.get_logger(__name__)
 
 
-class _NoPermit(Exception):
-    """Leave to ask is not to be had now.
-
-    Args:
-        seconds: until it is worth asking again.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__("no permit")
-        self.seconds = seconds
-
-
 class ReadBack:
     """Reads chunks back.
 
@@ -52,7 +36,7 @@ class ReadBack:
 
     def __init__(self, context: Context) -> None:
         self._in = context
-        self._chunks = context.ledger.chunks
+        self._asker = Asker(context, "read_back")
 
     def end(self, claim: Claim) -> Step:
         """End a claimed chunk by what Zendesk has of it, or say what that waits for.
@@ -62,21 +46,10 @@ class ReadBack:
         """
         try:
             found = self._look_up(claim)
-        except _NoPermit as denied:
-            return self._give_back(claim, denied.seconds, "read_back_permit")
-        except LimiterUnavailable as error:
-            log.warning("limiter_unavailable", reason=error.message)
-            return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")
-        except DestinationError as error:
-            self._chunks.wait(claim, 0.0, error.code, message=False)
-            return self._in.pause_destination(claim.target, error)
-        except Throttled as error:
-            seconds = self._in.permits.throttled(claim.target.account, error)
-            return self._give_back(claim, seconds, error.code)
         except LedgerError:
             raise
         except DeskfeedError as error:
-            return self._failed(claim, error)
+            return self._asker.put_off(claim, error) or self._failed(claim, error)
         return self._finish(claim, [judge(claim, profile, found) for profile in claim.profiles])
 
     def _look_up(self, claim: Claim) -> dict[str, UserRecord]:
@@ -85,36 +58,21 @@ class ReadBack:
         wanted = [p.external_id for p in claim.profiles if p.external_id and p.row not in told]
         found: dict[str, UserRecord] = {}
         for batch in readable_batches(wanted):
-            self._chunks.renew(claim)
-            for user in self._ask(claim, self._in.clients(claim.target), batch):
+            client = self._in.clients(claim.target)
+            for user in self._asker.ask(claim, partial(client.users_show_many, batch)):
                 if user.external_id is not None:
                     found[user.external_id.lower()] = user
         return found
-
-    def _ask(self, claim: Claim, client: Client, batch: Sequence[str]) -> Sequence[UserRecord]:
-        ticket = self._in.request_permit(claim.target.account)
-        if isinstance(ticket, float):
-            raise _NoPermit(ticket)
-        try:
-            users = client.users_show_many(batch)
-        except DeskfeedError as error:
-            self._in.permits.failed(ticket, error)
-            raise
-        self._in.permits.answered(ticket)
-        return users
 
     def _failed(self, claim: Claim, error: DeskfeedError) -> Step:
         """Zendesk gave no usable answer: try again, but not for ever."""
         log.warning("read_back_failed", run_id=claim.run_id, seq=claim.seq, **reason_of(error))
         if claim.read_backs + 1 >= MOST_READ_BACKS:
             return self._finish(claim, [judge(claim, profile, None) for profile in claim.profiles])
-        pause = min(UNREACHABLE_PAUSE_S * 2**claim.read_backs, self._in.times.longest_countdown)
-        return self._give_back(claim, pause, "read_back", failed=True)
-
-    def _give_back(self, claim: Claim, seconds: float, why: str, *, failed: bool = False) -> Step:
-        message = seconds <= self._in.times.longest_countdown
-        self._chunks.wait(claim, seconds, why, message=message, read_back_failed=failed)
-        return Wait(seconds, why, message)
+        pause = min(
+            self._in.times.unreachable * 2**claim.read_backs, self._in.times.longest_countdown
+        )
+        return self._asker.give_back(claim, pause, "read_back", failed=True)
 
     def _finish(self, claim: Claim, outcomes: Sequence[Outcome]) -> Step:
         self._in.ledger.outcomes.finish(
@@ -148,7 +106,11 @@ def judge(claim: Claim, profile: Profile, found: dict[str, UserRecord] | None) -
     user = found.get(profile.external_id.lower())
     if user is None:
         return _unconfirmed(profile, "Zendesk shows no user with this external_id")
-    other = (*differences(profile.user, user.attributes), *unseen(profile.user, user.attributes))
+    how = {"adds_tags": claim.adds_tags}
+    other = (
+        *differences(profile.user, user.attributes, **how),
+        *unseen(profile.user, user.attributes, **how),
+    )
     if other:
         names = ", ".join(other[:10])
         return _unconfirmed(profile, f"Zendesk does not show what was sent in: {names}")

@@ -8,12 +8,13 @@ ledger has been told before `submit` returns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from worker.delivery.context import (
     JOB_CAP_S,
     JOB_SLOT_RETRY_S,
-    UNREACHABLE_PAUSE_S,
     Client,
     Context,
     likely_seconds,
@@ -21,6 +22,7 @@ from worker.delivery.context import (
 )
 from worker.delivery.permits import RETRY_S, Ticket
 from worker.delivery.readback import ReadBack
+from worker.delivery.tags import TagAdder
 from worker.errors import (
     Ambiguous,
     DeskfeedError,
@@ -40,7 +42,7 @@ from worker.ledger.records import Account, Claim
 from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState
 from worker.limiter import Booked, Denied
-from worker.profile import Outcome, OutcomeKind
+from worker.profile import Outcome, OutcomeKind, Profile
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +65,7 @@ class Submitter:
         self._chunks = context.ledger.chunks
         self._permits = context.permits
         self._read_back = ReadBack(context)
+        self._tags = TagAdder(context)
 
     def submit(self, run_id: str, seq: int) -> Step:
         """Send one chunk, or say what it waits for.
@@ -131,18 +134,21 @@ class Submitter:
             return self._give_back(claim, error.retry_after_seconds or RETRY_S, error.code)
         except NotSent as error:
             log.warning("no_login_now", **reason_of(error))
-            return self._give_back(claim, UNREACHABLE_PAUSE_S, error.code)
+            return self._give_back(claim, self._in.times.unreachable, error.code)
         return self._send_by(client, claim)
 
     def _send_by(self, client: Client, claim: Claim) -> Step:
         account = self._in.ledger.polling.account(claim.target.account)
         if self._chunks.free_job_slots(account.account) <= 0:
             return self._give_back(claim, JOB_SLOT_RETRY_S, "job_slot")
+        profiles = self._tags.added(claim, client)
+        if not isinstance(profiles, tuple):
+            return profiles
         try:
             booked = self._reserve(claim, account)
         except LimiterUnavailable as error:
             log.warning("limiter_unavailable", reason=error.message)
-            return self._give_back(claim, UNREACHABLE_PAUSE_S, "limiter")
+            return self._give_back(claim, self._in.times.unreachable, "limiter")
         if isinstance(booked, Denied):
             return self._give_back(claim, booked.retry_in_s, booked.why)
         reach("permit.booked")
@@ -157,7 +163,7 @@ class Submitter:
         if ticket is None:
             return self._retreat(claim, RETRY_S, "permit_voided", sent=False)
         reach("permit.confirmed")
-        return self._post(claim, client, ticket)
+        return self._post(claim, profiles, client, ticket)
 
     def _reserve(self, claim: Claim, account: Account) -> Booked | Denied:
         permit = f"{claim.run_id}:{claim.seq}:{claim.fence}"
@@ -179,11 +185,13 @@ class Submitter:
                 self._permits.give_back(claim.target.account, booked)
         return taken
 
-    def _post(self, claim: Claim, client: Client, ticket: Ticket) -> Step:
+    def _post(
+        self, claim: Claim, profiles: Sequence[Profile], client: Client, ticket: Ticket
+    ) -> Step:
         account = ticket.account
         try:
             reach("post.before")
-            job = client.create_or_update_many(claim.profiles)
+            job = client.create_or_update_many(profiles)
             reach("post.after")
         except DeskfeedError as error:
             log.warning("chunk_not_accepted", **reason_of(error))
@@ -217,8 +225,8 @@ class Submitter:
             case Renewed():
                 return self._retreat(claim, 0.0, error.code, sent=True)
             case NotSent():
-                self._permits.pause(account.account, UNREACHABLE_PAUSE_S, error.code)
-                return self._retreat(claim, UNREACHABLE_PAUSE_S, error.code, sent=False)
+                self._permits.pause(account.account, self._in.times.unreachable, error.code)
+                return self._retreat(claim, self._in.times.unreachable, error.code, sent=False)
             case Refused():
                 return self._refused(claim, error)
             case Ambiguous():

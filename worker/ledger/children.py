@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
+from worker.digests import canonical
 from worker.ledger import spool
 from worker.ledger.payloads import intact_profiles, remove_profiles, store_profiles
 from worker.ledger.records import Claim
@@ -101,7 +102,7 @@ def _open_again(connection: Connection, run_id: str) -> Sequence[Row[Any]]:
 def _fits(profiles: Sequence[Profile]) -> bool:
     if len(profiles) > CHUNK_SIZE:
         return False
-    return len(spool.canonical({"users": [p.user for p in profiles]})) <= MAX_BODY_BYTES
+    return len(canonical({"users": [p.user for p in profiles]})) <= MAX_BODY_BYTES
 
 
 def _replace(connection: Connection, run_id: str, seq: int, profiles: Sequence[Profile]) -> None:

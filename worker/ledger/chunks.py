@@ -10,12 +10,12 @@ POST (nothing happened) from a death after it (nobody can say).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
+from worker.digests import key_hash
 from worker.errors import LedgerError, Superseded
 from worker.ledger import children, spool
 from worker.ledger.database import Database
@@ -23,29 +23,12 @@ from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
 from worker.ledger.payloads import intact_profiles, remove_profiles
 from worker.ledger.polling import first_look
-from worker.ledger.records import Claim
+from worker.ledger.records import Accepted, Claim
 from worker.ledger.runs import load_target, lock_run
 from worker.ledger.schema import chunks, delivered, runs
 from worker.ledger.states import HELD_BACK, ChunkState, RunState
 from worker.ledger.window import admit_planned, last_waits, run_is
 from worker.times import Times
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """When the job will be looked at.
-
-    Attributes:
-        poll_at: ledger time of the look.
-        in_seconds: the same, from now.
-        message: whether a message shall arrive then. Not when another chunk is looked at in that
-            very moment, nor when it is so far away that it rests in the ledger without one.
-    """
-
-    poll_at: float
-    in_seconds: float
-    message: bool
-
 
 LEAST_WINDOW = 2
 """So many chunks of a run ask for permits, however many runs send to the account."""
@@ -143,6 +126,7 @@ class Chunks:
             chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED
         )
         profiles = intact_profiles(connection, run_id, seq, row.digest)
+        options = orjson.loads(row.options)
         return Claim(
             run_id=run_id,
             seq=seq,
@@ -152,7 +136,8 @@ class Chunks:
             orchestration=row.orchestration,
             target=load_target(row.target),
             profiles=profiles or (),
-            share=float(orjson.loads(row.options).get("share", 1.0)),  # absent in older runs
+            share=float(options.get("share", 1.0)),  # absent in older runs
+            adds_tags=bool(options.get("adds_tags")),
             more=connection.scalar(planned.limit(1)) is not None,
             intact=profiles is not None,
             first_submitted_at=row.first_submitted_at,
@@ -294,7 +279,7 @@ class Chunks:
                 first_submitted_at=func.coalesce(chunks.c.first_submitted_at, now),
                 wake_at=now + self._times.lease,
             )
-            hashes = [spool.key_hash(profile.key, self._hash_key) for profile in claim.profiles]
+            hashes = [key_hash(profile.key, self._hash_key) for profile in claim.profiles]
             connection.execute(
                 delete(delivered).where(
                     delivered.c.account == claim.target.account,

@@ -195,6 +195,8 @@ def _converted() -> Iterator[None]:
     except IntegrityError:
         raise Conflict("another transaction wrote the same key first") from None
     except DBAPIError as error:
-        raise LedgerError(f"The ledger cannot be used: {faults.sentence(error)}") from None
+        raise LedgerError(
+            f"The ledger cannot be used: {faults.sentence(error)}", code=faults.code(error)
+        ) from None
     except SQLAlchemyError as error:
         raise LedgerError(f"The ledger cannot be used: {type(error).__name__}") from None

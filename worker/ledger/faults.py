@@ -87,6 +87,11 @@ def passes(error: DBAPIError) -> bool:
     return sentence(error) in PASSING
 
 
+def code(error: DBAPIError) -> str:
+    """Return the code of the error that it becomes: whoever may mend it is told what to do."""
+    return "ledger_locked" if is_locked(error) else "ledger_unavailable"
+
+
 def is_locked(error: DBAPIError) -> bool:
     """Whether another process holds SQLite's lock."""
     return sentence(error) == PHRASES["locked"]

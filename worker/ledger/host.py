@@ -63,12 +63,29 @@ def keep_to_one_host(database: Database, silence: float) -> None:
         since = database.now(connection) - silence
         held = _held_by(connection)
         if held is not None and held.id != mine.id and _in_use(connection, since):
-            raise UsageError(
-                f"the ledger is SQLite and in use on the host {held.name}; this is {mine.name}",
-                code="ledger_on_another_host",
-            )
+            raise _on_another_host(held, mine)
         _put(connection, "host", json.dumps(asdict(mine)))
         _put(connection, "host_since", repr(database.now(connection)))
+
+
+def check_host(connection: Connection) -> None:
+    """Make sure that the ledger was not taken to another host meanwhile; SQLite only.
+
+    It may be while this process stands still: whoever is not heard of does not keep it.
+
+    Raises:
+        UsageError: another host uses it. Whoever goes on writing here damages the file.
+    """
+    held, mine = _held_by(connection), this_host()
+    if held is not None and held.id != mine.id:
+        raise _on_another_host(held, mine)
+
+
+def _on_another_host(held: Host, mine: Host) -> UsageError:
+    return UsageError(
+        f"the ledger is SQLite and in use on the host {held.name}; this is {mine.name}",
+        code="ledger_on_another_host",
+    )
 
 
 def _held_by(connection: Connection) -> Host | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
+from worker.digests import key_hash, mark
 from worker.errors import RunError
 from worker.ledger import spool
 from worker.ledger.database import Database
@@ -19,6 +20,9 @@ from worker.ledger.records import Run
 from worker.ledger.runs import as_run
 from worker.ledger.schema import chunks, delivered, outcomes, payloads, runs
 from worker.profile import OutcomeKind, Profile
+
+MARKS_A_LOOK = 20_000
+"""Some megabytes, read in a fraction of a second."""
 
 _RETRIED = or_(
     outcomes.c.kind.in_((OutcomeKind.FAILED, OutcomeKind.UNCONFIRMED)),
@@ -69,6 +73,34 @@ class Kept:
     def __init__(self, database: Database, hash_key: bytes) -> None:
         self._db = database
         self._hash_key = hash_key
+
+    @property
+    def hash_key(self) -> bytes:
+        """What keys the hashes of people's keys."""
+        return self._hash_key
+
+    def marks(self, account: str, orchestration: str) -> Iterator[int]:
+        """Yield the mark of everybody of whom Zendesk confirmed something, some at a time.
+
+        Each look is a transaction of its own: what is written meanwhile may be among them or not.
+        """
+        after = b""
+        while True:
+            with self._db.read() as connection:
+                rows = connection.execute(
+                    select(delivered.c.key_hash, delivered.c.digest)
+                    .where(
+                        delivered.c.account == account,
+                        delivered.c.orchestration == orchestration,
+                        delivered.c.key_hash > after,
+                    )
+                    .order_by(delivered.c.key_hash)
+                    .limit(MARKS_A_LOOK)
+                ).all()
+            yield from (mark(hashed, confirmed) for hashed, confirmed in rows)
+            if len(rows) < MARKS_A_LOOK:
+                return
+            after = rows[-1].key_hash
 
     def retryable(self, run_id: str, codes: Sequence[str] = ()) -> Retryable:
         """Count the rows of an ended run that did not arrive.
@@ -126,7 +158,7 @@ class Kept:
 
         None: nothing was confirmed, or something was sent since that was not.
         """
-        hashes = [spool.key_hash(profile.key, self._hash_key) for profile in profiles]
+        hashes = [key_hash(profile.key, self._hash_key) for profile in profiles]
         query = select(delivered.c.key_hash, delivered.c.digest).where(
             delivered.c.account == account,
             delivered.c.orchestration == orchestration,

@@ -16,6 +16,7 @@ from worker.ledger.outcomes import KEEP_FAILED_SECONDS, Outcomes
 from worker.ledger.planning import Planning
 from worker.ledger.polling import Polling
 from worker.ledger.recovery import Recovery
+from worker.ledger.reports import Reports
 from worker.ledger.retention import Retention
 from worker.ledger.runs import Runs
 from worker.ledger.schema import meta
@@ -36,6 +37,7 @@ class Ledger:
         limits: what people lower for a while.
         outcomes: end a chunk.
         recovery: find what stands still; locks and living workers.
+        reports: who tells of a run that has ended.
         views: what people ask.
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
@@ -49,6 +51,7 @@ class Ledger:
     limits: AccountLimits
     outcomes: Outcomes
     recovery: Recovery
+    reports: Reports
     views: Views
     kept: Kept
     retention: Retention
@@ -101,6 +104,7 @@ def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED
         limits=AccountLimits(database),
         outcomes=outcomes,
         recovery=Recovery(database, times, outcomes),
+        reports=Reports(database),
         views=Views(database),
         kept=Kept(database, hash_key),
         retention=Retention(database),

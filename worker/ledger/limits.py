@@ -22,6 +22,21 @@ LONGEST_OVERRIDE_S = 7 * 24 * 3600.0
 """What is to hold for longer belongs into the destination's file."""
 
 
+def declare(connection: Connection, account: str, limits: Limits) -> None:
+    """Write down, within a transaction, what the catalog says of an account at a start."""
+    values = {
+        "users_per_second": limits.users_per_second,
+        "requests_per_minute": limits.requests_per_minute,
+        "jobs_in_flight": limits.jobs_in_flight,
+        "reserve_percent": limits.reserve_percent,
+    }
+    changed = connection.execute(
+        update(accounts).where(accounts.c.account == account).values(**values)
+    ).rowcount
+    if changed == 0:
+        connection.execute(insert(accounts).values(account=account, **values))
+
+
 def standing(
     connection: Connection,
     account: str,
@@ -41,7 +56,9 @@ def standing(
         declared: what the catalog says, for an account to which nothing was sent yet.
     """
     query = select(accounts).where(accounts.c.account == account)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    # FOR NO KEY UPDATE on PostgreSQL, as an account's name never changes: see `lock_run`.
+    held = query.with_for_update(key_share=True) if lock else query
+    row = connection.execute(held).one_or_none()
     overrides = active_overrides(connection, account, now)
     if row is None:
         return None if declared is None else Standing(declared, overrides)

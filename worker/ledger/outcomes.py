@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from worker.digests import digest, key_hash
 from worker.errors import Superseded
 from worker.failpoints import reach
 from worker.ledger import spool
@@ -273,8 +274,8 @@ class Outcomes:
             {
                 "account": run.account,
                 "orchestration": run.orchestration,
-                "key_hash": spool.key_hash(p.key, self._hash_key),
-                "digest": spool.digest(p.user),
+                "key_hash": key_hash(p.key, self._hash_key),
+                "digest": digest(p.user),
             }
             for p, o in zip(profiles, found, strict=True)
             if o.kind in DELIVERED

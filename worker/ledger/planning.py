@@ -72,25 +72,50 @@ class Planning:
 
     def add_chunks(self, run: Run, first_seq: int, group: Sequence[Sequence[Profile]]) -> None:
         """Spool chunks numbered from `first_seq` on."""
+        self.add_packed(run, first_seq, [spool.pack(profiles) for profiles in group])
+
+    def add_packed(self, run: Run, first_seq: int, group: Sequence[spool.Packed]) -> None:
+        """Spool chunks that are encoded already, numbered from `first_seq` on."""
+        numbered = list(enumerate(group, start=first_seq))
         with self._db.write() as connection:
             self._runs.hold_plan(
                 connection,
                 run.run_id,
                 run.plan_fence,
-                rows_read=runs.c.rows_read + sum(len(profiles) for profiles in group),
+                rows_read=runs.c.rows_read + sum(packed.rows for packed in group),
             )
-            for seq, profiles in enumerate(group, start=first_seq):
-                connection.execute(
-                    insert(chunks).values(
-                        run_id=run.run_id,
-                        seq=seq,
-                        account=run.target.account,
-                        state=ChunkState.PLANNED,
-                        rows=len(profiles),
-                        digest=spool.payload_digest(profiles),
-                    )
-                )
-                store_profiles(connection, run.run_id, seq, profiles)
+            connection.execute(
+                insert(chunks),
+                [
+                    {
+                        "run_id": run.run_id,
+                        "seq": seq,
+                        "account": run.target.account,
+                        "state": ChunkState.PLANNED,
+                        "rows": packed.rows,
+                        "digest": packed.digest,
+                    }
+                    for seq, packed in numbered
+                ],
+            )
+            connection.execute(
+                insert(payloads),
+                [
+                    {
+                        "run_id": run.run_id,
+                        "seq": seq,
+                        "codec": spool.CODEC,
+                        "blob": packed.blob,
+                    }
+                    for seq, packed in numbered
+                ],
+            )
+
+    def warn(self, run: Run, what: str) -> None:
+        """Record what somebody should know of the run; `show` tells it. Without values of rows."""
+        with self._db.write() as connection:
+            self._runs.hold_plan(connection, run.run_id, run.plan_fence)
+            record(connection, self._db, "planning_warning", run.run_id, what=what)
 
     def complete(self, run: Run, unchanged: int = 0) -> None:
         """Everything is spooled: the run may send."""

@@ -12,7 +12,7 @@ from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
-from worker.ledger.records import Account, Claim, DueChunk
+from worker.ledger.records import Account, Claim, DueChunk, Limits
 from worker.ledger.runs import load_target
 from worker.ledger.schema import accounts, chunks, runs
 from worker.ledger.states import UNSUBMITTED, ChunkState
@@ -109,11 +109,16 @@ class Polling:
                 .where(*polling, worth)
                 .order_by(chunks.c.poll_at)
                 .limit(MOST_JOBS_A_LOOK)
+                # PostgreSQL: what another transaction holds (another poller, somebody who stands
+                # still) is left to it and not waited for; `wake_at` finds it if that one dies. As
+                # a CTE the rows are chosen and locked once, however the planner joins them.
+                .with_for_update(key_share=True, skip_locked=True)
+                .cte("first")
             )
             lease = now + self._times.poll_lease
             taken = connection.execute(
                 update(chunks)
-                .where(*polling, worth, tuple_(chunks.c.run_id, chunks.c.seq).in_(first))
+                .where(*polling, worth, tuple_(chunks.c.run_id, chunks.c.seq).in_(select(first)))
                 .values(
                     poll_at=lease,
                     ready_at=lease,
@@ -233,10 +238,15 @@ class Polling:
 
     # --- what is known of an account ----------------------------------------------------------
 
-    def account(self, account: str) -> Account:
-        """Return an account's limits as they hold now, and what was learned of it."""
+    def account(self, account: str, declared: Limits | None = None) -> Account:
+        """Return an account's limits as they hold now, and what was learned of it.
+
+        Args:
+            account: the Zendesk host.
+            declared: what the catalog says, for an account to which nothing was sent yet.
+        """
         with self._db.read() as connection:
-            known = standing(connection, account, self._db.now(connection))
+            known = standing(connection, account, self._db.now(connection), declared=declared)
         if known is None:
             raise LedgerError(f"the ledger does not know the account {account!r}")
         seconds = self._times.job_guess if known.job_seconds is None else known.job_seconds

@@ -179,6 +179,7 @@ class Claim:
         first_submitted_at: ledger time before the first POST; None before.
         read_backs: read-backs that failed.
         known: what a job said of some rows when the attempts were spent.
+        adds_tags: whether the tags that people have are read, and sent with those of the rows.
     """
 
     run_id: str
@@ -195,6 +196,23 @@ class Claim:
     first_submitted_at: float | None = None
     read_backs: int = 0
     known: tuple[Outcome, ...] = ()
+    adds_tags: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """When the job will be looked at.
+
+    Attributes:
+        poll_at: ledger time of the look.
+        in_seconds: the same, from now.
+        message: whether a message shall arrive then. Not when another chunk is looked at in that
+            very moment, nor when it is so far away that it rests in the ledger without one.
+    """
+
+    poll_at: float
+    in_seconds: float
+    message: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +266,7 @@ class RunView:
         reasons: (outcome kind, code) -> rows.
         retries: the runs that retry rows of this one, oldest first.
         rows_pruned: whether the single rows are gone, and only their sums are left.
+        warnings: what somebody should know of how it was planned.
     """
 
     run: Run
@@ -258,6 +277,7 @@ class RunView:
     reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
     retries: tuple[str, ...] = ()
     rows_pruned: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

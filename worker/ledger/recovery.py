@@ -16,7 +16,9 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from worker.errors import Conflict, Superseded
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.host import check_host
 from worker.ledger.outcomes import Outcomes
+from worker.ledger.reports import send_again
 from worker.ledger.schema import chunks, locks, runs, workers
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import OutcomeKind
@@ -39,11 +41,12 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What to enqueue again: (run_id, seq) of chunks and polls, run ids of plans."""
+    """What to enqueue again: (run_id, seq) of chunks and polls, run ids of plans and reports."""
 
     deliver: tuple[tuple[str, int], ...]
     poll: tuple[tuple[str, int], ...]
     plan: tuple[str, ...]
+    finish: tuple[str, ...]
 
 
 class Recovery:
@@ -170,7 +173,8 @@ class Recovery:
             deliver = self._lost_deliveries(connection, now)
             poll = self._lost_polls(connection, now)
             plan = self._lost_plans(connection, now)
-        return Found(tuple(deliver), tuple(poll), tuple(plan))
+            finish = send_again(connection, now, self._times.overdue)
+        return Found(tuple(deliver), tuple(poll), tuple(plan), tuple(finish))
 
     def _lost_deliveries(self, connection: Connection, now: float) -> list[tuple[str, int]]:
         states = (ChunkState.QUEUED, ChunkState.WAITING, ChunkState.AMBIGUOUS)
@@ -252,8 +256,14 @@ class Recovery:
     # --- who lives --------------------------------------------------------------------------
 
     def heartbeat(self, worker: str, host: str) -> None:
-        """Say that a worker process lives."""
+        """Say that a worker process lives.
+
+        Raises:
+            UsageError: the ledger is SQLite and was taken to another host; nothing was written.
+        """
         with self._db.write() as connection:
+            if self._db.is_sqlite:
+                check_host(connection)
             now = self._db.now(connection)
             changed = connection.execute(
                 update(workers).where(workers.c.worker == worker).values(seen_at=now)

@@ -18,14 +18,15 @@ from sqlalchemy import (
     update,
 )
 
-from worker.errors import Conflict, DeskfeedError, RunError, Superseded, UsageError
+from worker.errors import Conflict, DeskfeedError, Superseded, UsageError
 from worker.ledger.database import Database
+from worker.ledger.endings import final_state, may_end, too_many_failed
 from worker.ledger.events import record
+from worker.ledger.limits import declare
 from worker.ledger.payloads import check_snapshot
-from worker.ledger.records import Limits, NewRun, Run, Target
-from worker.ledger.schema import accounts, chunks, runs
-from worker.ledger.states import CHUNK_ENDED, RunState
-from worker.ledger.sums import row_sums
+from worker.ledger.records import NewRun, Run, Target
+from worker.ledger.schema import runs
+from worker.ledger.states import RunState
 from worker.times import Times
 
 
@@ -53,7 +54,7 @@ class Runs:
                 if found is not None:
                     return found, False
                 self._refuse_second(connection, new)
-                _set_limits(connection, new.target.account, new.limits)
+                declare(connection, new.target.account, new.limits)
                 connection.execute(insert(runs).values(**self._values(connection, new)))
                 record(
                     connection, self._db, "run_created", new.run_id, orchestration=new.orchestration
@@ -287,7 +288,7 @@ class Runs:
             row = connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
             if row is None or row.state not in (RunState.SENDING, RunState.PAUSED):
                 return
-            error = _too_many_failed(connection, row)
+            error = too_many_failed(connection, row)
         if error is not None:
             self.stop(run_id, ends_as=RunState.FAILED, error=error)
 
@@ -297,78 +298,29 @@ class Runs:
         The sums must agree, else the state is `inconsistent`: never success without proof.
         """
         with self._db.write() as connection:
+            # A whole FOR UPDATE: `active`, which is unique, is a key to PostgreSQL, and it changes.
+            # A weaker lock would have to be raised below, and two who raise theirs may deadlock.
             row = connection.execute(
                 select(runs).where(runs.c.run_id == run_id).with_for_update()
             ).one_or_none()
-            if row is None or not _may_end(connection, row):
+            if row is None or not may_end(connection, row):
                 return None
-            final, values = _final_state(connection, row)
+            final, error = final_state(connection, row)
+            values = _error_values(error) if error else {}
             now = self._db.now(connection)
             connection.execute(
                 update(runs)
                 .where(runs.c.run_id == run_id)
-                .values(state=final, active=None, ended_at=now, wake_at=None, **values)
+                .values(
+                    state=final,
+                    active=None,
+                    ended_at=now,
+                    wake_at=now + self._times.overdue,  # by then somebody has told of it
+                    **values,
+                )
             )
             record(connection, self._db, "run_ended", run_id, state=final)
             return final
-
-
-def _may_end(connection: Connection, row: Row[Any]) -> bool:
-    going_on = row.state in (RunState.SENDING, RunState.PAUSED)
-    ready = row.state == RunState.STOPPING or (going_on and row.spool_complete)
-    if not ready:
-        return False
-    open_chunk = connection.scalar(
-        select(chunks.c.seq)
-        .where(chunks.c.run_id == row.run_id, chunks.c.state.not_in(CHUNK_ENDED))
-        .limit(1)
-    )
-    return open_chunk is None
-
-
-def _final_state(connection: Connection, row: Row[Any]) -> tuple[RunState, dict[str, Any]]:
-    """Return how a run ends, and the error that goes with it."""
-    sums = row_sums(connection, row.run_id, row.rows_read, row.unchanged)
-    if not sums.agree or sums.pending:
-        return RunState.INCONSISTENT, {}
-    if row.ends_as is not None:
-        return RunState(row.ends_as), {}
-    error = _too_many_failed(connection, row)
-    if error is not None:
-        return RunState.FAILED, _error_values(error)
-    if sums.failed or sums.unconfirmed:
-        return RunState.FINISHED_WITH_FAILURES, {}
-    return RunState.SUCCEEDED, {}
-
-
-def _too_many_failed(connection: Connection, row: Row[Any]) -> RunError | None:
-    most = orjson.loads(row.options).get("max_failed_percent")
-    if most is None:
-        return None
-    sums = row_sums(connection, row.run_id, row.rows_read, row.unchanged)
-    failed = sums.failed + sums.unconfirmed
-    if 100 * failed <= most * sums.read:
-        return None
-    return RunError(
-        f"{failed:,} of {sums.read:,} rows failed or are unconfirmed, more than "
-        f"thresholds.max_failed_percent ({most:g} %) allows",
-        code="threshold_exceeded",
-        resolution=f"Nothing more was sent. See why: deskfeed failures {row.run_id}",
-    )
-
-
-def _set_limits(connection: Connection, account: str, limits: Limits) -> None:
-    values = {
-        "users_per_second": limits.users_per_second,
-        "requests_per_minute": limits.requests_per_minute,
-        "jobs_in_flight": limits.jobs_in_flight,
-        "reserve_percent": limits.reserve_percent,
-    }
-    changed = connection.execute(
-        update(accounts).where(accounts.c.account == account).values(**values)
-    ).rowcount
-    if changed == 0:
-        connection.execute(insert(accounts).values(account=account, **values))
 
 
 def _row(connection: Connection, run_id: str) -> Row[Any]:
@@ -397,8 +349,14 @@ def _dump_target(target: Target) -> str:
 
 
 def lock_run(connection: Connection, run_id: str) -> None:
-    """Keep other transactions from adding or admitting chunks of a run until this one ends."""
-    connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update())
+    """Keep other transactions from adding or admitting chunks of a run until this one ends.
+
+    On PostgreSQL FOR NO KEY UPDATE (`key_share`): whoever inserts an outcome or a payload holds the
+    run's key (a foreign key's FOR KEY SHARE), which FOR UPDATE would keep waiting although nobody
+    changes a key here. SQLite has one writer anyway.
+    """
+    row = select(runs.c.run_id).where(runs.c.run_id == run_id)
+    connection.execute(row.with_for_update(key_share=True))
 
 
 def load_target(text: str) -> Target:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -85,7 +85,7 @@ runs = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("ended_at", Float),
-    Column("wake_at", Float),  # the sweeper looks after a planned or planning run from then on
+    Column("wake_at", Float),  # the sweeper looks after a planned, planning or ended run then
     Column("plan_fence", Integer, nullable=False, default=0),
     Column("plan_expiries", Integer, nullable=False, default=0),  # planners that were lost
     Column("rows_read", BigInteger, nullable=False, default=0),
@@ -96,6 +96,7 @@ runs = Table(
     Column("error_message", Text),
     Column("error_resolution", Text),
     Column("polls", Integer, nullable=False, default=0),
+    Column("reported_at", Float),  # somebody took it upon himself to tell of its end
     UniqueConstraint("orchestration", "key"),
     Index(None, "state", "wake_at"),
     Index(None, "created_at"),

@@ -64,6 +64,7 @@ class Views:
                 reasons=_reasons(connection, run_id),
                 retries=_retries(connection, run_id),
                 rows_pruned=_is_pruned(connection, run_id),
+                warnings=_warnings(connection, run_id),
             )
 
     def accounts(self) -> list[str]:
@@ -135,6 +136,16 @@ class Views:
                 Event(row.at, row.kind, row.seq, orjson.loads(row.data))
                 for row in connection.execute(query)
             ]
+
+
+def _warnings(connection: Connection, run_id: str) -> tuple[str, ...]:
+    """Return the warnings of planning, each once: a second planner warned anew."""
+    found = connection.scalars(
+        select(events.c.data)
+        .where(events.c.run_id == run_id, events.c.kind == "planning_warning")
+        .order_by(events.c.id)
+    )
+    return tuple(dict.fromkeys(orjson.loads(data)["what"] for data in found))
 
 
 class _Kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from worker.errors import UsageError
@@ -71,12 +71,16 @@ class Go:
         late_s: how long after its slot it was confirmed.
         probe: this is the one request whose answer everybody waits for: `observe` it.
         next_in_s: when the next permit of the same run is worth asking for; 0: at once.
+        used: requests of ours in the minute that ends now, this one included.
+        requests_cap: requests a minute that headers leave to us; None while they tell nothing.
     """
 
     stamp_us: int
     late_s: float
     probe: bool = False
     next_in_s: float = 0.0
+    used: int = field(default=0, compare=False)
+    requests_cap: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

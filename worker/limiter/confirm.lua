@@ -5,8 +5,9 @@
 --   ARGV[9] longest_retry_us, ARGV[10] lead_us: who was denied returns so long before his turn
 --   ARGV[11] flow, ARGV[12] share, as for reserve
 --
--- Returns {'go', stamp_us, late_us, probe, next_in_us}   send now; probe: report the answer;
---                                       next_in: when the run's next permit is worth asking for
+-- Returns {'go', stamp_us, late_us, probe, next_in_us, used, cap}   send now; probe: report the
+--                                       answer; next_in: when the run's next permit is worth asking
+--                                       for; used: requests of this minute; cap: as headers tell, or -1
 --      or {'not_yet', wait_us}          confirm again then
 --      or {'stale', why, cold}          the booking is gone; why: paused, cold, lost or budget
 --
@@ -91,11 +92,12 @@ end
 -- turn here, where it costs no call of its own.
 local next_in = 0
 if users > 0 and flow ~= '' then
-  load_flows(flow, share)
-  local step = math.max(USERS_WINDOW * users / users_budget,
-    REQUESTS_WINDOW * requests / ours(requests_budget))
+  load_flows(flow, share, math.max(USERS_WINDOW * users / users_budget,
+    REQUESTS_WINDOW * requests / ours(requests_budget)))
   local free = free_at(users, requests, users_budget, requests_budget, nil, nil, '+inf')
   free = math.max(NOW, free)
-  next_in = math.max(0, next_turn_of(flow, free, step, longest_retry) - NOW - lead)
+  next_in = math.max(0, next_turn_of(flow, free, longest_retry, lead) - NOW - lead)
 end
-return {'go', stamp, stamp - slot, is_probe and 1 or 0, next_in}
+-- With these its worker knows whether the headers of the answer tell anything new (observe.lua).
+local used = redis.call('ZCOUNT', REQUESTS, '-inf', int(stamp))
+return {'go', stamp, stamp - slot, is_probe and 1 or 0, next_in, used, cap()}

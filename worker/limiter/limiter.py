@@ -43,6 +43,9 @@ GUARD_S = 0.012
 """What may pass between the stamp and the request leaving: thread wake-ups were at worst 10 to
 16 ms late when measured. The windows are longer by it, which costs about 1.2 % of the budget."""
 
+CEILING = 1.0 / (1.0 + GUARD_S)
+"""The part of `Budget.users_per_second` that can be used for long: W / (W + guard) with W = 1 s."""
+
 SLACK_S = 0.003
 """Slots are booked so much further apart than they must be: most wake-ups are less late than this,
 and then nobody behind has to move (which costs each of them a call)."""
@@ -167,7 +170,8 @@ class Limiter:
             raise ValueError(f"share must be more than 0, not {share:g}")
         costs = (budget.users_per_second, budget.requests_per_minute, permit, users, requests)
         limits = (_us(max_wait_s), _us(LONGEST_RETRY_S))
-        reply = self._run(self._reserve, account, *costs, *limits, flow, f"{share:.6g}")
+        runs = (flow, f"{share:.6g}", _us(LEAD * max_wait_s))
+        reply = self._run(self._reserve, account, *costs, *limits, *runs)
         if _text(reply[0]) == "used":
             raise UsageError(f"permit {permit}: it was used already; each sending needs its own")
         self._note_cold(account, reply[3])
@@ -207,7 +211,8 @@ class Limiter:
         match _text(reply[0]):
             case "go":
                 next_in_s = min(reply[4] / 1e6, LONGEST_RETRY_S)
-                return Go(reply[1], reply[2] / 1e6, bool(reply[3]), next_in_s)
+                cap = None if reply[6] < 0 else reply[6]
+                return Go(reply[1], reply[2] / 1e6, bool(reply[3]), next_in_s, reply[5], cap)
             case "not_yet":
                 return NotYet(reply[1] / 1e6)
         self._note_cold(account, reply[2])

@@ -9,8 +9,9 @@
 --   KEYS[3] posts     ZSET "<permit>"          -> slot   of these, the ones that carry users
 --   KEYS[4] booked    ZSET "<weight>:<permit>" -> slot   permits not yet confirmed
 --   KEYS[5] gate      HASH server, until_us, kind, reason, probing, probe, probe_until_us,
---                          unknown_until_us, forgot_until_us, cap, cap_at_us, cap_until_us
---   KEYS[6] turn      HASH why -> us             when the next caller denied for `why` may return
+--                          unknown_until_us, forgot_until_us, cap, cap_at_us, cap_until_us, last
+--   KEYS[6] turn      HASH why -> us             when the next caller denied for `why` may return;
+--                          post, poll -> us      until when one denied for requests is awaited
 --   KEYS[7] flows     HASH run -> its place in the fair order (fair.lua)
 --
 --   ARGV[1] users_window_us, ARGV[2] requests_window_us: each with the guard in it
@@ -27,6 +28,7 @@ local GATE, TURN, FLOWS = KEYS[5], KEYS[6], KEYS[7]
 local USERS_WINDOW, REQUESTS_WINDOW, KEEP_MS = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local PROBE_US = tonumber(ARGV[4])
 local EXTRA = 0  -- reserve.lua sets it to the slack; what is checked at the end is the window alone
+local LONGEST_PAUSE = 3600 * 1000000  -- as in limiter.py: no pause is longer
 local GATE_KEEP_MS = 7 * 24 * 3600 * 1000  -- an account idle for longer begins cold, harmlessly
 
 -- Lua prints 1.8e15 in exponential form with 14 digits; that would lose microseconds.
@@ -175,24 +177,30 @@ local function one_free_at(log, budget, own, upto)
   return entry[2] and tonumber(entry[2]) + REQUESTS_WINDOW + 1 + EXTRA or 0
 end
 
+-- Requests a minute that the headers of answers leave to us, -1 while they tell nothing.
+local function cap()
+  return NOW < moment('cap_until_us') and tonumber(gate.cap) or -1
+end
+
 -- Requests a minute as far as they are ours: what was declared, or less where the headers of
 -- answers told that others use the account too. Headers never allow more than was declared.
 local function ours(declared)
-  if NOW < moment('cap_until_us') then
-    return math.min(declared, tonumber(gate.cap))
-  end
-  return declared
+  return cap() < 0 and declared or math.min(declared, cap())
 end
 
--- Polls go before POSTs up to three tenths of the requests: so much is never given to a POST.
+-- Polls go before POSTs up to three tenths of the requests: so much is never given to a POST. Beyond
+-- them they go before nobody, see reserve.lua. A budget of one has no part of their own: they take turns.
+local function part_of_polls(budget)
+  return budget > 1 and math.max(1, math.floor(budget * 3 / 10)) or 0
+end
+
 local function requests_free_at(users, requests, budget, own, upto)
   if requests == 0 then
     return 0
   end
   local free = one_free_at(REQUESTS, budget, own, upto)
   if users > 0 then
-    local polls = budget > 1 and math.max(1, math.floor(budget * 3 / 10)) or 0
-    free = math.max(free, one_free_at(POSTS, budget - polls, own, upto))
+    free = math.max(free, one_free_at(POSTS, budget - part_of_polls(budget), own, upto))
   end
   return free
 end
@@ -215,18 +223,41 @@ end
 
 -- --- cold starts ------------------------------------------------------------------------------------
 
--- Another server than the one whose memory this is, or none: what was sent lately is not known, so
--- nothing goes for one window, then one probe. The minute of requests stays closed until the
--- headers of an answer tell what is left of it, or until it is over.
+-- Another server than the one whose memory this is, or none, or one whose clock was set back: what
+-- was sent lately is not known, so nothing goes for one window, then one probe. The minute of requests
+-- stays closed until the headers of an answer tell what is left of it, or until it is over.
 local function server_id()
   local info = redis.pcall('INFO', 'server')
   return type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
 end
 
+-- Whether something lies so far ahead that nobody can have written it on this clock: it was set
+-- back. What is nearer than that is waited for.
+local function clock_was_set_back()
+  local furthest = NOW + 2 * REQUESTS_WINDOW
+  for _, log in ipairs({USERS, REQUESTS}) do
+    local newest = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')
+    if newest[2] and tonumber(newest[2]) > furthest then
+      return true
+    end
+  end
+  return closed_until() > NOW + LONGEST_PAUSE or moment('probe_until_us') > furthest + PROBE_US
+    or math.max(moment('unknown_until_us'), moment('cap_at_us'), moment('cap_until_us')) > furthest
+end
+
+-- All that bears times of another clock tells nothing on this one.
+local function forget_all()
+  redis.call('DEL', USERS, REQUESTS, POSTS, BOOKED, TURN, FLOWS)
+  unset_gate('until_us', 'probe_until_us', 'unknown_until_us', 'forgot_until_us')
+end
+
 local function wake()
-  local server = server_id()
-  if gate.server == server then
+  local server, set_back = server_id(), clock_was_set_back()
+  if gate.server == server and not set_back then
     return 0
+  end
+  if set_back then
+    forget_all()
   end
   -- What was to go by now may have gone: it stays in the logs. What was to come is void.
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', BOOKED, '(' .. int(NOW), '+inf')) do

@@ -9,8 +9,8 @@
 --
 --   ARGV[14] declared: our own budget of requests a minute
 --
--- Returns {cap, rest_us, cold}: our requests a minute as far as others allow (-1: not told), and how long
--- the account now rests because the headers said that nothing is left for us (0: it does not).
+-- Returns {left, rest_us, cold}: our requests a minute as far as others allow (-1: not told), and how
+-- long the account now rests because the headers said that nothing is left for us (0: it does not).
 
 local permit = ARGV[6]
 local limit, remaining, reset = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -39,7 +39,7 @@ end
 -- one are not in what it was told, but they are in our log: so they count against the cap.
 local own = redis.call('ZCOUNT', REQUESTS, '-inf', int(stamp))
 local allowed = remaining - math.ceil(math.max(limit, 0) * tonumber(ARGV[11]) / 100)
-local cap = own + allowed
+local left = own + allowed
 local period = reset < 0 and REQUESTS_WINDOW or math.min(reset, REQUESTS_WINDOW)
 local ends = NOW + math.max(period, 1)
 local rest = 0
@@ -51,18 +51,18 @@ end
 -- After a cold start all that was used may have been ours: as much less is left of our own budget.
 -- If that is nothing, requests stay closed until the forgotten minute is over.
 if forgetful then
-  cap = math.min(cap, tonumber(ARGV[14]) - math.max(0, limit - remaining - own))
+  left = math.min(left, tonumber(ARGV[14]) - math.max(0, limit - remaining - own))
   ends = math.max(ends, moment('forgot_until_us'))
 end
-if not forgetful or cap > own then
+if not forgetful or left > own then
   unset_gate('unknown_until_us')
 end
-cap = math.max(1, cap)
-set_gate('cap', int(cap))
+left = math.max(1, left)
+set_gate('cap', int(left))
 set_gate('cap_at_us', int(stamp))
 set_gate('cap_until_us', int(ends))
 if rest > 0 then
   close(NOW + rest, 'paused', 'the requests of this minute are used up')
   remove_all_booked()
 end
-return {cap, rest, cold}
+return {left, rest, cold}

@@ -19,9 +19,8 @@ local requests = redis.call('ZCOUNT', REQUESTS, int(NOW - REQUESTS_WINDOW), int(
 local booked = redis.call('ZRANGEBYSCORE', BOOKED, users_since, '+inf')
 local left = math.max(0, closed_until() - NOW)
 local kind = left > 0 and gate.kind or (probing() and 'probe' or 'open')
-if gate.server and gate.server ~= server_id() then
+if gate.server and (gate.server ~= server_id() or clock_was_set_back()) then
   kind = 'cold'  -- whoever asks for a permit next will notice
 end
-local cap = NOW < moment('cap_until_us') and tonumber(gate.cap) or -1
 
-return {weight(users), requests, #booked, weight(booked), left, left > 0 and gate.reason or '', kind, cap}
+return {weight(users), requests, #booked, weight(booked), left, left > 0 and gate.reason or '', kind, cap()}

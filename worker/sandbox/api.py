@@ -313,6 +313,22 @@ def _users_show_many(call: Call) -> Answer:
     )
 
 
+def _users_search(call: Call) -> Answer:
+    asked, people = call.request.parameters, call.account.people
+    external_id, query = asked.get("external_id", [""])[0], asked.get("query", [""])[0].strip()
+    if external_id:
+        found = people.with_external_id(external_id)
+        users = [found] if found else []
+    else:
+        key, _, value = query.partition(":")
+        found = people.with_email(value.strip('"')) if key == "email" else None
+        users = [found] if found else []
+        if key != "email" and query:
+            users = [user for user in people if query.strip('"').lower() in user.name.lower()]
+    listing = Listing("users", users, lambda user: user.document(CANONICAL_URL))
+    return Answer(page_response(listing, call.request))
+
+
 def _users(call: Call) -> Answer:
     asked = call.request.parameters
     roles = {*asked.get("role[]", []), *asked.get("role", [])}
@@ -349,6 +365,7 @@ ROUTES = (
     Route("job_statuses", "GET", "/api/v2/job_statuses", Access.STAFF, _all_job_statuses),
     Route("users_me", "GET", "/api/v2/users/me", Access.ANYBODY, _me),
     Route("users_show_many", "GET", "/api/v2/users/show_many", Access.STAFF, _users_show_many),
+    Route("users_search", "GET", "/api/v2/users/search", Access.STAFF, _users_search),
     Route("users", "GET", "/api/v2/users", Access.STAFF, _users),
     Route("user_fields", "GET", "/api/v2/user_fields", Access.STAFF, _user_fields),
     Route("oauth_token", "POST", "/oauth/tokens", Access.OPEN, _token),

@@ -1,4 +1,4 @@
-"""The five calls that Deskfeed makes to Zendesk, over requests.
+"""The calls that Deskfeed makes to Zendesk, over requests.
 
 Every call ends within the deadline, with a typed result or an error of `worker.errors` that says
 what follows. Errors of the libraries never leave: they carry the request, and with it the
@@ -10,10 +10,10 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -24,7 +24,7 @@ from worker.profile import Profile
 from worker.zendesk.answer import Answer, RateHeaders
 from worker.zendesk.auth import ApiToken, Auth, BasicToken, OAuthClient, Secrets
 from worker.zendesk.consequences import unclear
-from worker.zendesk.fields import UserField
+from worker.zendesk.fields import FieldPage, UserField
 from worker.zendesk.oauth import ClientCredentials
 from worker.zendesk.payload import (
     MAX_QUERY_CHARS,
@@ -43,8 +43,10 @@ from worker.zendesk.replies import (
     read_identity,
     read_job_accepted,
     read_job_statuses,
+    read_staff_page,
     read_users,
 )
+from worker.zendesk.staff import STAFF_ROLES, StaffPage
 from worker.zendesk.transport import DeadlineAdapter, Exchange, exchange, silence_urllib3
 
 __all__ = ["Identity", "ZendeskClient", "checked_base_url"]
@@ -54,6 +56,9 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 MAX_FIELD_PAGES = 20
 """2,000 user fields; an account with more, or a server that never ends, is refused."""
+
+MAX_STAFF_PAGES = 200
+"""20,000 agents and admins: more than any help desk has."""
 
 _READ_BYTES = 65_536
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.zendesk\.com", re.ASCII)
@@ -66,6 +71,8 @@ _LIBRARY_ERRORS = (
 )
 
 Method = Literal["GET", "POST"]
+
+_P = TypeVar("_P", FieldPage, StaffPage)
 
 Permit = Callable[[], Callable[[RateHeaders], None]]
 """Waits for leave to send one request; returns what to tell the headers of its answer."""
@@ -198,20 +205,38 @@ class ZendeskClient:
         Raises:
             DestinationError, Throttled, NotSent: as `job_statuses`.
         """
-        path = "/api/v2/user_fields.json?page%5Bsize%5D=100"
-        fields: list[UserField] = []
+        pages = self._pages("/api/v2/user_fields.json?", permit, MAX_FIELD_PAGES, read_field_page)
+        return tuple(field for page in pages for field in page.fields)
+
+    def staff(self, permit: Permit = unlimited) -> frozenset[str]:
+        """Return the keys of the account's agents and admins; one request for each 100 of them.
+
+        Args:
+            permit: as `user_fields`.
+
+        Raises:
+            DestinationError, Throttled, NotSent: as `job_statuses`.
+        """
+        roles = "&".join(f"role%5B%5D={role}" for role in STAFF_ROLES)
+        path = f"/api/v2/users.json?{roles}&"
+        pages = self._pages(path, permit, MAX_STAFF_PAGES, read_staff_page)
+        return frozenset().union(*(page.keys for page in pages))
+
+    def _pages(
+        self, path: str, permit: Permit, most: int, read: Callable[[Answer], _P]
+    ) -> Iterator[_P]:
         after = ""
-        for _ in range(MAX_FIELD_PAGES):
+        for _ in range(most):
             report = permit()
-            answer = self._send("GET", path + after)
-            page = read_field_page(answer)
+            answer = self._send("GET", f"{path}page%5Bsize%5D=100{after}")
+            page = read(answer)
             report(answer.rate)
-            fields.extend(page.fields)
+            yield page
             if page.after_cursor is None:
-                return tuple(fields)
+                return
             # Built from the cursor: `links.next` is a URL, and it may name another host.
             after = "&page%5Bafter%5D=" + quote(page.after_cursor, safe="", errors="replace")
-        raise unclear(f"the user fields have more than {MAX_FIELD_PAGES} pages", posted=False)
+        raise unclear(f"a list has more than {most} pages", posted=False)
 
     def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
         """Return the users that have these external_ids, in any order; unknown ones are missing.
@@ -229,6 +254,24 @@ class ZendeskClient:
         if not all(is_readable(external_id) for external_id in external_ids):
             raise ValueError("an external_id with a comma, or blank, cannot be asked for")
         return read_users(self._send("GET", "/api/v2/users/show_many.json?external_ids=" + ids))
+
+    def users_search(
+        self, *, external_id: str | None = None, email: str | None = None
+    ) -> tuple[UserRecord, ...]:
+        """Return the users that have one external_id, or one e-mail, be it a secondary one.
+
+        Zendesk's search lags behind what was written by a minute or two.
+
+        Raises:
+            DestinationError, Throttled, NotSent: as `job_statuses`.
+        """
+        if external_id is not None:
+            asked = "external_id=" + quote_id(external_id)
+        else:
+            # Quotes keep what is special to the search apart; an address with one goes without.
+            words = f'email:"{email}"' if '"' not in (email or "") else f"email:{email}"
+            asked = "query=" + quote(words, safe="", errors="replace")
+        return read_users(self._send("GET", "/api/v2/users/search.json?" + asked))
 
     def _send(self, method: Method, path: str, body: bytes | None = None) -> Answer:
         headers = {"Authorization": self._auth.header(), "Accept": "application/json"}

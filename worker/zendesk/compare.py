@@ -11,7 +11,8 @@ users, identities and user fields; traffic recorded by clients that read back wh
     external_id         keeps the case that was sent last: compared letter by letter
     tags                the whole set is replaced, lower-cased, parted by blanks; fields add their
                         own: a tag more is explained by a dropdown or multiselect of that value,
-                        and perhaps by a ticked checkbox (unseen)
+                        and perhaps by a ticked checkbox (unseen). With `tags: add` only those
+                        that were sent count
     organization        named in the request and shown as an id: unseen if there is one
     remote_photo_url    fetched later and shown as `photo`: unseen
     skip_verify_email   an instruction that is not stored: not compared
@@ -54,32 +55,41 @@ _Rule = Callable[[Any, Mapping[str, Any]], _Verdict]
 """Judges a sent value by the whole user that was found."""
 
 
-def differences(sent: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
+def differences(
+    sent: Mapping[str, Any], found: Mapping[str, Any], *, adds_tags: bool = False
+) -> tuple[str, ...]:
     """Return the names of the sent fields that the user at Zendesk contradicts, in their order.
 
     Args:
         sent: the user object as it was sent.
         found: the user object as Zendesk shows it; may hold `identities`, a list of
             `{"type": "email", "value": …}`.
+        adds_tags: whether the tags were sent with those that the user had.
     """
-    return _named(sent, found, _Verdict.DIFFERENT)
+    return _named(sent, found, _Verdict.DIFFERENT, adds_tags=adds_tags)
 
 
-def unseen(sent: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
+def unseen(
+    sent: Mapping[str, Any], found: Mapping[str, Any], *, adds_tags: bool = False
+) -> tuple[str, ...]:
     """Return the names of the sent fields of which the user as shown proves nothing.
 
     Args:
         sent: the user object as it was sent.
         found: the user object as Zendesk shows it.
+        adds_tags: as `differences`.
     """
-    return _named(sent, found, _Verdict.UNSEEN)
+    return _named(sent, found, _Verdict.UNSEEN, adds_tags=adds_tags)
 
 
-def _named(sent: Mapping[str, Any], found: Mapping[str, Any], wanted: _Verdict) -> tuple[str, ...]:
+def _named(
+    sent: Mapping[str, Any], found: Mapping[str, Any], wanted: _Verdict, *, adds_tags: bool
+) -> tuple[str, ...]:
+    rules = {**_RULES, "tags": _added_tags} if adds_tags else _RULES
     names = [
         name
         for name, value in sent.items()
-        if name != USER_FIELDS and _RULES.get(name, _plain(name))(value, found) is wanted
+        if name != USER_FIELDS and rules.get(name, _plain(name))(value, found) is wanted
     ]
     fields = sent.get(USER_FIELDS) or {}
     shown = found.get(USER_FIELDS) or {}
@@ -132,6 +142,11 @@ def _tags(value: Any, found: Mapping[str, Any]) -> _Verdict:
     if sent - shown or len(more) > sum(v is True for v in values):
         return _Verdict.DIFFERENT
     return _Verdict.UNSEEN if more else _Verdict.SAME
+
+
+def _added_tags(value: Any, found: Mapping[str, Any]) -> _Verdict:
+    """Other tags are those that the user had before."""
+    return _verdict(_tag_set(value) <= _tag_set(found.get("tags")))
 
 
 def _tag_set(value: Any) -> frozenset[str]:

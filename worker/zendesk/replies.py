@@ -16,6 +16,7 @@ from worker.zendesk.consequences import error_of, unclear
 from worker.zendesk.fields import FieldPage, parse_field_page
 from worker.zendesk.jobs import JobAccepted, JobState, JobStatus, JobStatuses, ResultItem
 from worker.zendesk.matching import Matched, match_results
+from worker.zendesk.staff import StaffPage, parse_staff_page
 
 __all__ = [
     "Identity",
@@ -32,6 +33,7 @@ __all__ = [
     "read_identity",
     "read_job_accepted",
     "read_job_statuses",
+    "read_staff_page",
     "read_users",
 ]
 
@@ -145,6 +147,18 @@ def read_field_page(answer: Answer) -> FieldPage:
     page = parse_field_page(_document(answer, posted=False))
     if page is None:
         raise unclear("Zendesk's answer lists no user fields", posted=False)
+    return page
+
+
+def read_staff_page(answer: Answer) -> StaffPage:
+    """Read one page of users with the roles of staff.
+
+    Raises:
+        DestinationError, Throttled, NotSent: as `read_job_statuses`.
+    """
+    page = parse_staff_page(_document(answer, posted=False))
+    if page is None:
+        raise unclear("Zendesk's answer lists no users", posted=False)
     return page
 
 

@@ -17,19 +17,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
+from orchestrations.sources.result import (
+    BATCH_ROWS,
+    Params,
+    Result,
+    after_rows,
+    bound,
+    place_of,
+    unique_columns,
+)
 from orchestrations.spec import Source, data_format
 from worker.errors import RunError
 
-BATCH_ROWS = 2_000
-"""Rows that are Python objects at a time."""
-
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = "256MB"
 """For sorts and joins; what does not fit goes to the scratch folder."""
 
 THREADS = 2
@@ -41,6 +46,7 @@ _SETTINGS = {
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
+    "enable_external_file_cache": "false",  # it would fill the memory with files read once
     "threads": str(THREADS),
 }
 
@@ -66,75 +72,48 @@ _TYPE = (
     r"TIME|TIMESTAMP|INTERVAL|UUID|JSON|DECIMAL\(\d{1,2},\d{1,2}\)"
 )
 _CONVERSION = re.compile(rf"\bto (?:type )?({_TYPE})\b(?: when casting| failed|$)", re.MULTILINE)
-_POSITION = re.compile(r"^LINE (\d{1,6}): ", re.MULTILINE)
 _CSV_LINE = re.compile(r"\ACSV Error on Line: (\d{1,15})$", re.MULTILINE)
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a query returned.
-
-    Attributes:
-        columns: names in order, each once.
-        batches: lists of at most `BATCH_ROWS` rows, in order, read as they are taken; taking one
-            may raise `RunError`.
-    """
-
-    columns: tuple[str, ...]
-    batches: Iterator[list[tuple[Any, ...]]]
-
-
-class OpenSource:
-    """A source that can be queried; made by `open_source`."""
+class OpenFiles:
+    """The declared tables; made by `open_files`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def query(self, sql: str) -> Result:
-        """Run a query.
-
-        Args:
-            sql: exactly one SELECT.
-
-        Raises:
-            RunError: `query_failed`, with DuckDB's words as far as they cannot quote a row's
-                values; `invalid_columns` when two columns of the result have the same name.
-        """
+    def query(self, sql: str, params: Params | None = None) -> Result:
+        """Run a query; see `OpenSource`."""
         # Each query has a cursor of its own: another one would end the stream of the first.
         cursor = self._connection.cursor()
         try:
-            columns = _start(cursor, sql)
+            columns = _start(cursor, sql, params or {})
         except BaseException:
             cursor.close()
             raise
         return Result(columns, _batches(cursor, sql))
 
 
-def _start(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[str, ...]:
+def _start(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> tuple[str, ...]:
     """Check and begin the query; return its columns."""
     _told(sql, lambda: _check_statement(cursor, sql), planning=True)
     # Asked for the plan first: an error in it cannot have seen a row, so its words may be shown.
-    _told(sql, lambda: cursor.execute("EXPLAIN " + sql), planning=True)
-    _told(sql, lambda: cursor.execute(sql))
-    columns = tuple(str(column[0]) for column in cursor.description or ())
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if repeated:
-        names = ", ".join(map(repr, repeated))
-        raise RunError(f"two columns of the query are named {names}", code="invalid_columns")
-    return columns
+    values = bound(sql, params)
+    _told(sql, lambda: cursor.execute("EXPLAIN " + sql, values), planning=True)
+    _told(sql, lambda: cursor.execute(sql, values))
+    return unique_columns(tuple(str(column[0]) for column in cursor.description or ()))
 
 
 @contextmanager
-def open_source(
+def open_files(
     source: Source,
     folder: Path,
     *,
     scratch: Path | None = None,
     memory_limit: str = MEMORY_LIMIT,
-) -> Iterator[OpenSource]:
-    """Open a source for queries.
+) -> Iterator[OpenFiles]:
+    """Open the files of a source for queries.
 
     Args:
         source: its declaration.
@@ -145,13 +124,13 @@ def open_source(
     Raises:
         RunError: `query_failed` when a table's files are missing, outside, or not readable.
     """
-    tables = {name: _files(folder, name, paths) for name, paths in source.tables.items()}
+    tables = {name: _files(folder, name, paths) for name, paths in (source.tables or {}).items()}
     connection = duckdb.connect(":memory:", config={**_SETTINGS, "memory_limit": memory_limit})
     try:
         for name, files in tables.items():
             _create_view(connection, name, files)
         _lock(connection, [str(file) for files in tables.values() for file in files], scratch)
-        yield OpenSource(connection)
+        yield OpenFiles(connection)
     finally:
         connection.close()
 
@@ -227,14 +206,16 @@ def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise RunError("the query must be exactly one SELECT statement (WITH … SELECT is one, too)")
-    if statements[0].named_parameters:
-        raise RunError("the query has parameters ($name or ?); write their values out")
 
 
 def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+    rows = 0
     try:
         while batch := _told(sql, lambda: cursor.fetchmany(BATCH_ROWS)):
             yield batch
+            rows += len(batch)
+    except RunError as error:
+        raise after_rows(error, rows) from None
     finally:
         cursor.close()
 
@@ -262,19 +243,9 @@ def _words(error: duckdb.Error, sql: str, *, planning: bool) -> str:
         facts.append(f"a value cannot be converted to {conversion[1]}")
     if csv_line := _CSV_LINE.search(rest):
         facts.append(f"line {csv_line[1]} of a CSV file")
-    facts.append(_query_line(rest, sql))
+    facts.append(place_of(rest, sql))
     known = "; ".join(filter(None, facts))
     return f"{kind}: {known or 'its words may quote values and are left out'}"
-
-
-def _query_line(text: str, sql: str) -> str:
-    """Return the line of the query that DuckDB points at, quoted from the query itself."""
-    positions = _POSITION.findall(text)
-    lines = sql.splitlines()
-    number = int(positions[-1]) if positions else 0
-    if not 0 < number <= len(lines):
-        return ""
-    return f"line {number} of the query: {lines[number - 1].strip()[:120]}"
 
 
 def _one_line(text: str) -> str:

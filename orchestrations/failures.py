@@ -1,0 +1,84 @@
+"""Rows that were not delivered, as text, CSV or JSON lines, each with how to mend it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from worker.explanations import EXPLANATIONS
+from worker.ledger.records import RowOutcome, Run
+
+COLUMNS = (
+    "row", "external_id", "email", "outcome", "code", "detail", "title", "resolution",
+)  # fmt: skip
+"""Of the CSV file and keys of each JSON object, in this order."""
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, full-width forms included."""
+
+_CONTROLS = ("\t", "\r", "\n", "\0")
+
+
+def as_json(row: RowOutcome, run: Run) -> dict[str, Any]:
+    """Return a row as one JSON object; its keys are `COLUMNS`."""
+    known = EXPLANATIONS.get(row.code)
+    return {
+        "row": row.row,
+        "external_id": row.external_id,
+        "email": row.email,
+        "outcome": row.kind,
+        "code": row.code,
+        "detail": row.detail,
+        "title": known.title if known else None,
+        "resolution": _of_this_run(known.resolution, run) if known else None,
+    }
+
+
+def lines(rows: Iterator[RowOutcome], run: Run, style: str) -> Iterator[str]:
+    """Yield the rows as lines of a file, without their ends.
+
+    Args:
+        rows: what was not delivered.
+        run: whose rows they are; commands in resolutions name it.
+        style: `jsonl`, `csv` (safe to open in a spreadsheet) or `table` (for a terminal).
+    """
+    if style == "csv":
+        yield ",".join(COLUMNS)
+    for row in rows:
+        if style == "jsonl":
+            yield orjson.dumps(as_json(row, run)).decode()
+        elif style == "csv":
+            yield _csv_line(as_json(row, run).values())
+        else:
+            who = row.external_id or row.email or "-"
+            yield f"row {row.row}  {who}  {row.kind}  {row.code}  {row.detail or ''}".rstrip()
+
+
+def _of_this_run(resolution: str, run: Run) -> str:
+    named = re.sub(r"\bORCHESTRATION\b", run.orchestration, resolution)
+    return re.sub(r"\bRUN\b", run.run_id, named)
+
+
+def _csv_line(values: Any) -> str:
+    buffer = io.StringIO()
+    # Before Python 3.13 only characters of the line's end are quoted inside a value.
+    csv.writer(buffer, lineterminator="\r\n").writerow(cell(value) for value in values)
+    return buffer.getvalue().removesuffix("\r\n")
+
+
+def cell(value: object) -> object:
+    """Return a value for a cell: what a spreadsheet would take for a formula is made text.
+
+    CWE-1236: whoever can put a name into the source could else run a formula on the machine of
+    whoever opens the file.
+    """
+    if isinstance(value, str) and (
+        value.startswith(_CONTROLS) or value.lstrip().startswith(_FORMULA)
+    ):
+        return "'" + value
+    return value

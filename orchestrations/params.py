@@ -1,0 +1,60 @@
+"""The values of a query's placeholders: declared by the orchestration, given by whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrations.spec import Orchestration
+from worker.errors import UsageError
+
+
+def resolved(orchestration: Orchestration, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each parameter: given, or declared.
+
+    Raises:
+        UsageError: one is not declared, has no value, or cannot be what the declared one is.
+    """
+    declared = orchestration.params
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        known = ", ".join(sorted(declared)) or "none"
+        raise UsageError(
+            f"{orchestration.name} has no parameter {unknown[0]!r}; it declares: {known}",
+            resolution=f"Declare it under `params:` in {orchestration.name}.yaml.",
+        )
+    values = {**declared, **given}
+    missing = [name for name, value in values.items() if value is None]
+    if missing:
+        raise UsageError(
+            f"{orchestration.name} needs a value for {', '.join(missing)}",
+            resolution=f"Give it: --param {missing[0]}=VALUE",
+        )
+    return {name: _like(name, value, declared[name]) for name, value in values.items()}
+
+
+def _like(name: str, value: Any, declared: Any) -> Any:
+    """Return a value that was given as text as what the declared value is."""
+    if not isinstance(value, str) or isinstance(declared, str | None):
+        return value
+    try:
+        if isinstance(declared, bool):
+            return {"true": True, "false": False}[value.lower()]
+        return type(declared)(value)
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"the parameter {name} must be a {type(declared).__name__}, as in the file"
+        ) from None
+
+
+def params_of(words: Sequence[str]) -> Mapping[str, str]:
+    """Return the parameters given as `name=value`.
+
+    Raises:
+        UsageError: a word is not of that form.
+    """
+    pairs = [word.partition("=") for word in words]
+    for name, sign, _ in pairs:
+        if not sign or not name:
+            raise UsageError("--param is written name=value, e.g. --param since=2026-01-31")
+    return {name: value for name, _, value in pairs}

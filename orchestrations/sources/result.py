@@ -1,0 +1,107 @@
+"""What a query returned, and what may be said of it when it fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrations.sql import placeholders
+from worker.errors import RunError
+
+BATCH_ROWS = 2_000
+"""Rows that are Python objects at a time."""
+
+Params = Mapping[str, str | int | float | bool | None]
+"""Values of a query's placeholders, by name; bound by the database, never written into the text."""
+
+_POSITION = re.compile(r"^LINE (\d{1,6}): ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query returned.
+
+    Attributes:
+        columns: names in order, each once.
+        batches: lists of at most `BATCH_ROWS` rows, in order, read as they are taken; taking one
+            may raise `RunError`.
+    """
+
+    columns: tuple[str, ...]
+    batches: Iterator[list[tuple[Any, ...]]]
+
+
+class OpenSource(Protocol):
+    """A source that can be queried."""
+
+    def query(self, sql: str, params: Params | None = None) -> Result:
+        """Run a query.
+
+        Args:
+            sql: exactly one SELECT.
+            params: the values of its placeholders.
+
+        Raises:
+            RunError: `query_failed`, with the database's words as far as they cannot quote a row's
+                values; `invalid_columns` when two columns of the result have the same name.
+        """
+        ...
+
+
+def first_rows(result: Result, count: int) -> Result:
+    """Return a result that ends after so many rows."""
+
+    def batches() -> Iterator[list[tuple[Any, ...]]]:
+        left = count
+        for batch in result.batches:
+            if left <= 0:
+                return
+            yield batch[:left]
+            left -= len(batch)
+
+    return Result(columns=result.columns, batches=batches())
+
+
+def bound(sql: str, params: Params) -> dict[str, str | int | float | bool | None]:
+    """Return the values that a query's placeholders take.
+
+    Raises:
+        RunError: one has no value, or no name.
+    """
+    names = placeholders(sql)
+    unnamed = [name for name in names if name == "?" or name.isdigit()]
+    if unnamed:
+        raise RunError("the query has a placeholder without a name; write $name and declare it")
+    missing = [name for name in names if name not in params]
+    if missing:
+        named = ", ".join(f"${name}" for name in missing)
+        raise RunError(f"the query's {named} has no value; declare it under `params:`")
+    return {name: params[name] for name in names}
+
+
+def unique_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns, or raise `RunError` when two have the same name."""
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        names = ", ".join(map(repr, repeated))
+        raise RunError(f"two columns of the query are named {names}", code="invalid_columns")
+    return columns
+
+
+def place_of(text: str, sql: str) -> str:
+    """Return the line of the query that an error points at, quoted from the query itself."""
+    positions = _POSITION.findall(text)
+    lines = sql.splitlines()
+    number = int(positions[-1]) if positions else 0
+    if not 0 < number <= len(lines):
+        return ""
+    return f"line {number} of the query: {lines[number - 1].strip()[:120]}"
+
+
+def after_rows(error: RunError, rows: int) -> RunError:
+    """Return the error of a query that had given so many rows when it failed."""
+    if not rows:
+        return error
+    return RunError(f"{error.message} (after about {rows:,} rows)", code=error.code)

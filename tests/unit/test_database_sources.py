@@ -1,0 +1,199 @@
+"""A database shows its rows to one SELECT, and takes nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import date
+from decimal import Decimal
+
+import postgres
+import pytest
+from sqlalchemy import create_engine, text
+
+from orchestrations.sources import BATCH_ROWS, open_source
+from orchestrations.spec import Source
+from worker.errors import RunError, UsageError
+
+SECRET = "joe.miller"
+TABLE = "CREATE TABLE people (id INTEGER, name VARCHAR(40), joined DATE)"
+ROWS = f"INSERT INTO people VALUES (1, '{SECRET}', '2026-01-02'), (2, 'Ann', '2026-02-03')"
+
+
+@pytest.fixture(scope="session")
+def postgres_source():
+    with postgres.database(f"warehouse_{os.getpid()}") as url:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text(TABLE))
+            connection.execute(text(ROWS))
+            connection.execute(text("CREATE SEQUENCE numbers"))
+        engine.dispose()
+        yield url
+
+
+@pytest.fixture
+def url(backend, request, tmp_path):
+    """The address of a database with two people, on each backend."""
+    if backend == "postgres":
+        return request.getfixturevalue("postgres_source")
+    path = tmp_path / "warehouse.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(TABLE)
+        connection.execute(ROWS)
+    return f"sqlite:///{path}"
+
+
+def opened(url, seconds=600, folder=None):
+    declared = {"name": "s", "type": "database", "url_env": "WAREHOUSE_URL"}
+    source = Source.model_validate({**declared, "statement_timeout": seconds})
+    return open_source(source, folder, variable={"WAREHOUSE_URL": url}.get)
+
+
+def rows(url, sql, **params):
+    with opened(url) as source:
+        return [row for batch in source.query(sql, params).batches for row in batch]
+
+
+def failure(url, sql, seconds=600, **params):
+    with pytest.raises(RunError) as caught, opened(url, seconds) as source:
+        list(source.query(sql, params).batches)
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    assert SECRET not in caught.value.message
+    return caught.value
+
+
+def test_a_query_returns_its_columns_and_rows(url):
+    with opened(url) as source:
+        result = source.query('SELECT name, id AS "user_fields.id" FROM people ORDER BY id')
+        assert result.columns == ("name", "user_fields.id")
+        assert list(result.batches) == [[(SECRET, 1), ("Ann", 2)]]
+
+
+def test_parameters_are_bound_and_a_colon_is_a_colon(url):
+    sql = "SELECT id, ':x' AS x, 'a%b' AS y FROM people WHERE name = $who"
+    assert rows(url, sql, who=SECRET) == [(1, ":x", "a%b")]
+    assert rows(url, sql, who="x' OR '1'='1") == []
+
+
+def test_a_parameter_takes_the_type_of_its_place(url):
+    assert rows(url, "SELECT id FROM people WHERE joined > $since", since="2026-01-31") == [(2,)]
+
+
+def test_a_parameter_without_a_value_is_refused(url):
+    assert "$who has no value" in failure(url, "SELECT $who").message
+
+
+@pytest.mark.postgres
+def test_rows_come_as_they_are_read_from_a_cursor_on_the_server(url, backend):
+    with opened(url) as source:
+        batches = source.query("SELECT generate_series(1, 5000000)").batches
+        assert [len(next(batches)), len(next(batches))] == [BATCH_ROWS, BATCH_ROWS]
+        batches.close()
+
+
+@pytest.mark.postgres
+def test_values_keep_their_types(url, backend):
+    sql = "SELECT DATE '2026-01-02' a, 1.50::numeric(5,2) b, ARRAY['a','b'] c, true d, NULL e"
+    assert rows(url, sql) == [(date(2026, 1, 2), Decimal("1.50"), ["a", "b"], True, None)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM people",
+        "SELECT 1; DELETE FROM people",
+        "SELECT 1; COMMIT; DELETE FROM people",
+        "WITH gone AS (DELETE FROM people RETURNING id) SELECT * FROM gone",
+        "SELECT * INTO copy FROM people",
+        "ATTACH 'x.db' AS x",
+        "PRAGMA query_only = OFF",
+        "SET default_transaction_read_only = off",
+        "EXPLAIN SELECT 1",
+        "CREATE TABLE x (a INTEGER)",
+        "",
+        "SELECT nextval('numbers')",
+        "SELECT load_extension('x')",
+        "SELECT pg_read_file('/etc/hostname') FROM no_such_table",
+    ],
+)
+def test_anything_but_one_select_is_refused_and_changes_nothing(url, sql):
+    assert failure(url, sql).code == "query_failed"
+    assert rows(url, "SELECT count(*) FROM people") == [(2,)]
+
+
+@pytest.mark.postgres
+def test_the_session_cannot_be_made_to_write(url, backend):
+    for setting in ("default_transaction_read_only", "transaction_read_only"):
+        sql = f"SELECT set_config('{setting}', 'off', false), nextval('numbers')"
+        assert "SQLSTATE 25" in failure(url, sql).message
+
+
+def test_an_error_in_the_query_itself_is_told_with_its_words(url):
+    message = failure(url, "SELECT id,\n  nme\nFROM people").message
+    assert "nme" in message
+
+
+@pytest.mark.postgres
+def test_an_error_in_the_query_names_its_line(url, backend):
+    message = failure(url, "SELECT id,\n  nme\nFROM people").message
+    assert message.endswith('column "nme" does not exist; line 2 of the query: nme')
+
+
+@pytest.mark.postgres
+def test_a_query_that_fails_midway_says_after_how_many_rows_and_quotes_no_value(url, backend):
+    sql = (
+        "SELECT CASE WHEN i < 5000 THEN '1' ELSE name END::integer "
+        f"FROM people, generate_series(1, 6000) i WHERE name = '{SECRET}'"
+    )
+    error = failure(url, sql)
+    assert "(after about 4,000 rows)" in error.message
+    assert "SQLSTATE 22P02" in error.message
+
+
+def test_a_statement_that_takes_too_long_is_ended(url, backend):
+    endless = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+        "SELECT max(i) FROM n",
+        "postgres": "SELECT pg_sleep(60)",
+    }
+    error = failure(url, endless[backend], seconds=1)
+    assert "longer than statement_timeout allows" in error.message
+
+
+def test_two_columns_of_the_same_name_are_refused(url):
+    assert failure(url, "SELECT id AS a, name AS a FROM people").code == "invalid_columns"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (None, "WAREHOUSE_URL is not set"),
+        ("", "WAREHOUSE_URL is not set"),
+        ("me:secret@host", "is not a SQLAlchemy URL"),
+        ("postgresql://me:secret@host:port/x", "is not a SQLAlchemy URL"),
+        ("oracle://me:secret@host/x", "not supported; there are: bigquery,"),
+        ("mysql+nosuchdriver://me:secret@host/x", "driver of WAREHOUSE_URL is not installed"),
+    ],
+)
+def test_a_url_of_no_use_is_a_matter_of_configuration_and_is_not_repeated(url, words):
+    with pytest.raises(UsageError, match=words) as caught, opened(url):
+        pass
+    assert "secret" not in caught.value.message
+    assert caught.value.code == "source_not_set"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////nowhere/at-secret-all.db",
+        "postgresql://me:secret@127.0.0.1:1/x?connect_timeout=1",
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_told_without_its_address(url):
+    words = "the database of WAREHOUSE_URL cannot be reached"
+    with pytest.raises(RunError, match=words) as caught, opened(url):
+        pass
+    assert "secret" not in caught.value.message
+    assert caught.value.__suppress_context__
