@@ -7,6 +7,7 @@ import sys
 import click
 
 from orchestrations.cli import (
+    audit_verb,
     catalog_verbs,
     control_verbs,
     doctor_verb,
@@ -64,6 +65,7 @@ for _command in (
     upkeep_verbs.prune,
     limits_verbs.limits,
     doctor_verb.doctor,
+    audit_verb.audit,
 ):
     deskfeed.add_command(_command)
 

@@ -107,13 +107,13 @@ def stop(run_id: str, *, as_json: bool) -> None:
 
 
 def _change(
-    ledger: Ledger, wanted: str, act: Callable[[str], bool], change: Change, *, as_json: bool
+    ledger: Ledger, wanted: str, act: Callable[..., bool], change: Change, *, as_json: bool
 ) -> None:
     """Do something to a run and say so; workers take note within ten seconds."""
     from orchestrations import runs
 
     run_id = runs.find_run(ledger, wanted).run_id
-    changed = act(run_id)
+    changed = act(run_id, by=opened.principal())
     state = runs.find_run(ledger, run_id).state
     words = str(state).replace("_", " ")
     if not changed and state not in change.already:

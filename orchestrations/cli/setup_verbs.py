@@ -144,6 +144,10 @@ def destinations_add(
     if new is not None:
         newdestination.save_secrets(ENV_FILE, newdestination.variables(destination.credential, new))
     path = newdestination.save(folder, destination)
+    with opened.ledger() as ledger:
+        ledger.audit.note(
+            opened.principal(), "destinations add", destination.name, url=destination.url
+        )
     _say_added(destination, path, role, as_json=as_json)
 
 

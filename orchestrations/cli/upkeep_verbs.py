@@ -169,6 +169,8 @@ def prune(*, dry_run: bool, older_than: float | None, as_json: bool) -> None:
         ages = ages.at_most(older_than)
     with opened.ledger() as ledger:
         done = ledger.retention.look(ages) if dry_run else ledger.retention.prune(ages)
+        if done.anything and not dry_run:
+            ledger.audit.note(opened.principal(), "prune", "ledger", **asdict(done))
     if as_json:
         print_json({"ok": True, "dry_run": dry_run, "removed": asdict(done)})
     else:

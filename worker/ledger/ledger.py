@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
+from worker.ledger.audit import Audit
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
 from worker.ledger.host import keep_to_one_host
@@ -41,6 +42,7 @@ class Ledger:
         views: what people ask.
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
+        audit: who did what.
     """
 
     database: Database
@@ -55,6 +57,7 @@ class Ledger:
     views: Views
     kept: Kept
     retention: Retention
+    audit: Audit
 
     def close(self) -> None:
         """Close every connection."""
@@ -108,6 +111,7 @@ def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED
         views=Views(database),
         kept=Kept(database, hash_key),
         retention=Retention(database),
+        audit=Audit(database),
     )
 
 

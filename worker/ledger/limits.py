@@ -11,6 +11,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from worker.errors import Conflict, UsageError
+from worker.ledger.audit import write
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.records import LimitName, Limits, Override, Standing
@@ -173,6 +174,16 @@ class AccountLimits:
             value=override.value,
             until=override.until,
             by=by,
+        )
+        action = "limits set" if kind == "limit_lowered" else "limits lift"
+        write(
+            connection,
+            self._db,
+            by,
+            action,
+            override.account,
+            name=override.name,
+            value=override.value,
         )
 
 

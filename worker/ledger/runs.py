@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from worker.errors import Conflict, DeskfeedError, Superseded, UsageError
+from worker.ledger import audit
 from worker.ledger.database import Database
 from worker.ledger.endings import final_state, may_end, too_many_failed
 from worker.ledger.events import record
@@ -59,9 +60,16 @@ class Runs:
                 record(
                     connection, self._db, "run_created", new.run_id, orchestration=new.orchestration
                 )
+                self._audit_start(connection, new)
                 return as_run(_row(connection, new.run_id)), True
         except Conflict:  # somebody started the same meanwhile; now it is there to be found
             return self.start(new)
+
+    def _audit_start(self, connection: Connection, new: NewRun) -> None:
+        action = "retry" if new.parent_run else "run"
+        data = {"orchestration": new.orchestration, "destination": new.target.destination}
+        data |= {"parent": new.parent_run} if new.parent_run else {}
+        audit.write(connection, self._db, new.principal, action, new.run_id, **data)
 
     def _by_key(self, connection: Connection, new: NewRun) -> Run | None:
         row = connection.execute(
@@ -204,6 +212,7 @@ class Runs:
         *,
         ends_as: RunState = RunState.STOPPED,
         error: DeskfeedError | None = None,
+        by: str | None = None,
     ) -> bool:
         """Let nothing new out. Jobs in flight are polled to the end; the rest becomes cancelled.
 
@@ -211,7 +220,7 @@ class Runs:
         then `close` gives it the state `ends_as`. Returns whether this call did it.
         """
         active = (RunState.PLANNED, RunState.PLANNING, RunState.SENDING, RunState.PAUSED)
-        return self._stop(run_id, (runs.c.state.in_(active),), ends_as, error)
+        return self._stop(run_id, (runs.c.state.in_(active),), ends_as, error, by)
 
     def _stop(
         self,
@@ -219,6 +228,7 @@ class Runs:
         conditions: Sequence[ColumnElement[bool]],
         ends_as: RunState,
         error: DeskfeedError | None,
+        by: str | None = None,
     ) -> bool:
         with self._db.write() as connection:
             # Why a run was paused stays to be seen when it is stopped.
@@ -239,9 +249,17 @@ class Runs:
                 record(
                     connection, self._db, "run_stopping", run_id, ends_as=ends_as, **_code(error)
                 )
+                self._audit(connection, by, "stop", run_id)
             return changed == 1
 
-    def pause(self, run_id: str, error: DeskfeedError | None = None) -> bool:
+    def _audit(self, connection: Connection, by: str | None, action: str, run_id: str) -> None:
+        """What a person did; what a worker did by itself is an event only."""
+        if by is not None:
+            audit.write(connection, self._db, by, action, run_id)
+
+    def pause(
+        self, run_id: str, error: DeskfeedError | None = None, *, by: str | None = None
+    ) -> bool:
         """Let nothing new out until `resume`; returns whether this call did it."""
         with self._db.write() as connection:
             changed = connection.execute(
@@ -251,6 +269,7 @@ class Runs:
             ).rowcount
             if changed:
                 record(connection, self._db, "run_paused", run_id, **_code(error))
+                self._audit(connection, by, "pause", run_id)
             return changed == 1
 
     def pause_destination(self, destination: str, error: DeskfeedError) -> list[str]:
@@ -263,7 +282,7 @@ class Runs:
             ).all()
         return [run_id for run_id in ids if self.pause(run_id, error)]
 
-    def resume(self, run_id: str) -> bool:
+    def resume(self, run_id: str, *, by: str | None = None) -> bool:
         """Let a paused run go on with the same snapshot; returns whether this call did it.
 
         Raises:
@@ -280,6 +299,7 @@ class Runs:
             ).rowcount
             if changed:
                 record(connection, self._db, "run_resumed", run_id)
+                self._audit(connection, by, "resume", run_id)
             return changed == 1
 
     def stop_if_too_many_failed(self, run_id: str) -> None:

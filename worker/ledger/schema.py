@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0005"
+HEAD = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -195,6 +195,18 @@ delivered = Table(
     Column("orchestration", String(128), primary_key=True),
     Column("key_hash", LargeBinary, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("principal", String(128), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("subject", String(255), nullable=False),  # a run, an account, a destination
+    Column("data", Text, nullable=False),  # JSON, without secrets and customer data
+    Index(None, "subject"),
 )
 
 locks = Table(
