@@ -56,6 +56,7 @@ def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json:
     without them, and that is said.
     """
     from orchestrations import trial
+    from orchestrations.masking import NOTICE, masked_user
     from orchestrations.params import params_of
     from orchestrations.reading import QueryReader
     from orchestrations.runs import Options
@@ -68,6 +69,9 @@ def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json:
         found = trial.preview(reader, chosen, options, make)
         rows = [trial.as_json(row) for row in found.rows]
     warnings = [*found.warnings, *missing]
+    if opened.rights("preview").restrict_pii:
+        warnings.append(NOTICE)
+        rows = [row | {"user": row["user"] and masked_user(row["user"])} for row in rows]
     if as_json:
         print_json(
             {"ok": True, "rows": rows, "warnings": warnings, "user_fields_known": not missing}

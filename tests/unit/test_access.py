@@ -15,6 +15,7 @@ from orchestrations.access import SCHEDULER, VERBS, Principal, Rights, Role, loa
 from orchestrations.cli import deskfeed, opened
 from orchestrations.loader import load_catalog
 from worker.errors import CatalogError, UsageError
+from worker.profile import OutcomeKind, RejectedRow
 from worker.settings import settings
 
 TABLE = """
@@ -202,6 +203,29 @@ def test_who_may_see_no_personal_data_may_not_send_it_where_it_is_restricted(she
 
     refused = shell("run", "loyalty", "--json")
     assert "restricted access to personal data" in json.loads(refused.stdout)["error"]["message"]
+
+
+def test_who_may_see_no_personal_data_sees_masks(shell, tmp_path, ledger, new_run):
+    rules = "users: {ada: {role: user, restrict_pii: true}}\n"
+    (tmp_path / "catalog" / "access.yaml").write_text(rules)
+    ledger.runs.start(new_run())
+    run = ledger.runs.claim_plan("df-1")
+    row = RejectedRow(1, OutcomeKind.FAILED, "missing_name", "name is empty", "C-1", "a@b.example")
+    ledger.planning.add_rejected(run, 1, [row])
+
+    shown = json.loads(shell("failures", "df-1", "--json").stdout)["failures"]
+    assert [(item["external_id"], item["email"]) for item in shown] == [("•••", "•••")]
+    previewed = shell("preview", "loyalty", "--json")
+    assert "ada@example.com" not in previewed.output
+    assert json.loads(previewed.stdout)["rows"][0]["user"] == {
+        "verified": True, "skip_verify_email": True,
+        "external_id": "•••", "name": "•••", "email": "•••",
+    }  # fmt: skip
+    assert "masked" in shell("failures", "df-1").output
+
+    (tmp_path / "catalog" / "access.yaml").write_text("users: {ada: user}\n")
+    shown = json.loads(shell("failures", "df-1", "--json").stdout)["failures"]
+    assert shown[0]["external_id"] == "C-1"
 
 
 def test_the_worker_asks_again_from_what_the_ledger_recorded(tmp_path, ledger):
