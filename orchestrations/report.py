@@ -52,6 +52,11 @@ WAITS: Mapping[str, str] = {
     "job_lost": "a lost job to settle",
     "job_stuck": "a stuck job to settle",
     "results_unmatched": "unmatched results to settle",
+    "tags": "Zendesk to tell what tags people have",
+    "tags_permit": "leave to read people's tags",
+    "read_back": "Zendesk to tell what it has of the rows",
+    "read_back_permit": "leave to read back what Zendesk has",
+    "interrupted": "another worker",
 }
 """What a waiting chunk waits for, in words."""
 

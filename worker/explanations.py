@@ -47,7 +47,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Ask somebody with the role, or whoever keeps access.yaml in the catalog folder.",
     ),
     "secrets_readable": Explanation(
-        "Others can read a file with secrets", "Take their rights away: chmod 600 .env"
+        "Others can read a file with secrets",
+        "Take their rights away (chmod 600 .env), then try again.",
     ),
     "already_active": Explanation(
         "A run of this orchestration is still active",
@@ -244,6 +245,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "The row is an agent or admin of the account",
         "Take the person out of the query. If staff should be overwritten by it: `allow_staff: "
         "true` in the orchestration.",
+    ),
+    "tags_not_read": Explanation(
+        "The tags that people have could not be read",
+        "Look whether Zendesk answers (deskfeed destinations test NAME), then: deskfeed retry RUN. "
+        "`tags: replace` in the orchestration needs no reading.",
     ),
     "missing_external_id": Explanation(
         "`tags: add` needs an external_id",

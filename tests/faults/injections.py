@@ -175,7 +175,7 @@ def scripted(scene: Scene, *, rule: Mapping[str, Any]) -> None:
     scene.start_run()
     until(lambda: _hits(sandbox, number) or scene.state() == "failed", "the rule to act")
     scene.befell(times=0)
-    scene.injected = rule.get("count", 1)
+    scene.count_in_the_end = lambda: _hits(sandbox, number)
 
 
 def _hits(sandbox: Any, number: int) -> int:

@@ -44,6 +44,8 @@ def play(scene: Scene, fault: Fault) -> Told:
     scene.wake()
     scene.watch.end()
     samples = tuple(scene.watch.samples)
+    if scene.count_in_the_end is not None:
+        scene.injected = scene.count_in_the_end()
     history = read(scene.ledger, scene.run_id, scene.stage.sandbox, samples)
     seconds = recovery(samples, scene.fault_at)
     found = [*check(history), *_outcomes(history, fault), *_departure(scene, code)]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,16 +39,27 @@ class Watch:
         self.samples: list[Sample] = []
         self._ledger, self._run_id = ledger, run_id
         self._over = threading.Event()
+        self._blind: Exception | None = None
         self._thread = threading.Thread(target=self._look_on, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
+        """Stop looking.
+
+        Raises:
+            LedgerError: it could not look on to the end; nothing can be said of what it missed.
+        """
         self._over.set()
         self._thread.join()
+        if self._blind is not None:
+            raise self._blind
 
     def _look_on(self) -> None:
-        while not self._over.wait(LOOK_S):
-            self._look()
+        try:
+            while not self._over.wait(LOOK_S):
+                self._look()
+        except Exception as error:  # noqa: BLE001 - told by whoever ends the watch
+            self._blind = error
 
     def _look(self) -> None:
         chunks = "SELECT seq, state, fence, looks, not_before, owner FROM chunks WHERE run_id = :r"
@@ -67,6 +78,7 @@ class Scene:
         run_id: of the run that the fault befalls.
         fault_at: epoch seconds of the fault, or of the first of several.
         injected: how often it befell.
+        count_in_the_end: tells how often a rule of the sandbox acted, when all is over.
         rows: of the run.
         asked: whether the victim was asked to end.
         leaves: whether it has to end with 0 when it is asked to in the end.
@@ -84,6 +96,7 @@ class Scene:
     asked: bool = False
     leaves: bool = False
     points: Path = Path()
+    count_in_the_end: Callable[[], int] | None = None
     _played: int = 0
     _resting: bool = False
     _celery: Celery = field(init=False)
@@ -111,6 +124,7 @@ class Scene:
         )
         self.rows, self.injected, self.fault_at, self.victim = rows, 0, 0.0, None
         self.asked = self.leaves = False
+        self.count_in_the_end = None
         self._played += 1
         self.points = self.stage.folder / f"points{self._played}"
         self.points.mkdir()

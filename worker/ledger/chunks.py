@@ -10,6 +10,7 @@ POST (nothing happened) from a death after it (nobody can say).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -143,17 +144,31 @@ class Chunks:
             first_submitted_at=row.first_submitted_at,
             read_backs=row.read_backs,
             known=spool.decode_outcomes(row.known),
+            tags=spool.decode_tags(row.tags),
         )
 
     def renew(self, claim: Claim) -> None:
         """Hold a claim for another lease.
 
         Raises:
-            Superseded: the claim was taken over, or the run was stopped.
+            Superseded: the claim was taken over, or the run does not send now.
         """
         with self._db.write() as connection:
             wake_at = self._db.now(connection) + self._times.lease
-            self._move(connection, claim, ChunkState.CLAIMED, wake_at=wake_at)
+            sends = run_is(claim.run_id, RunState.SENDING)
+            self._move(connection, claim, ChunkState.CLAIMED, sends, wake_at=wake_at)
+
+    def keep_tags(self, claim: Claim, tags: Mapping[int, list[str] | None]) -> None:
+        """Keep the tags that were read for a claimed chunk, whoever claims it next.
+
+        Each read costs a request. Were they read anew by each claim, chunks that share a small
+        budget would use it up for reads, and none would ever be sent.
+
+        Raises:
+            Superseded: the claim was taken over.
+        """
+        with self._db.write() as connection:
+            self._move(connection, claim, ChunkState.CLAIMED, tags=spool.encode_tags(tags))
 
     def wait(
         self,
@@ -276,6 +291,8 @@ class Chunks:
                 state=ChunkState.SUBMITTING,
                 attempt=chunks.c.attempt + 1,
                 known=None,
+                tags=None,
+                read_backs=0,
                 first_submitted_at=func.coalesce(chunks.c.first_submitted_at, now),
                 wake_at=now + self._times.lease,
             )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
 from worker.digests import digest, key_hash
 from worker.errors import Superseded
@@ -142,6 +142,7 @@ class Outcomes:
                 poll_at=None,
                 owner=None,
                 known=None,
+                tags=None,
                 rows=len(final),
                 created=sum(o.kind == OutcomeKind.CREATED for o in final),
                 updated=sum(o.kind == OutcomeKind.UPDATED for o in final),
@@ -202,16 +203,22 @@ class Outcomes:
     def cancel_some(self, run_id: str, limit: int = 200) -> int:
         """Cancel unsent chunks of a stopping run; returns how many, 0 when none is left.
 
-        A chunk whose POST may have arrived is not cancelled: its rows are unconfirmed. Nor are
-        rows that were to be sent again: Zendesk answered them once, so they failed.
+        A chunk whose POST may have arrived is not cancelled: its rows are unconfirmed, once it has
+        settled; until then it may be a job at Zendesk and holds a slot. Nor are rows that were to
+        be sent again: Zendesk answered them once, so they failed.
         """
         with self._db.write() as connection:
+            unsettled = and_(
+                chunks.c.state == ChunkState.AMBIGUOUS,
+                chunks.c.not_before > self._db.now(connection),
+            )
             rows = connection.execute(
                 select(chunks)
                 .join(runs, runs.c.run_id == chunks.c.run_id)
                 .where(
                     chunks.c.run_id == run_id,
                     chunks.c.state.in_(MAY_BE_SENT),
+                    ~unsettled,
                     runs.c.state == RunState.STOPPING,
                 )
                 .order_by(chunks.c.seq)

@@ -180,6 +180,8 @@ class Claim:
         read_backs: read-backs that failed.
         known: what a job said of some rows when the attempts were spent.
         adds_tags: whether the tags that people have are read, and sent with those of the rows.
+        tags: those that were read so far, by row; None for a person whom Zendesk does not know by
+            their external_id and who is still to be searched for.
     """
 
     run_id: str
@@ -197,6 +199,7 @@ class Claim:
     read_backs: int = 0
     known: tuple[Outcome, ...] = ()
     adds_tags: bool = False
+    tags: Mapping[int, list[str] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ chunks = Table(
     Column("attempt", Integer, nullable=False, default=0),  # POSTs that may have left
     Column("spent", Integer, nullable=False, default=0),  # attempts that ended unclear
     Column("read_backs", Integer, nullable=False, server_default="0"),  # that failed
+    Column("tags", LargeBinary),  # those of its people, as far as they were read
     Column("refused", String(64)),  # how Zendesk last refused it as a whole
     Column("expiries", Integer, nullable=False, default=0),  # claims in a row that expired
     Column("owner", String(128)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,27 @@ def decode_outcomes(blob: bytes | None) -> tuple[Outcome, ...]:
         return tuple(Outcome(row, OutcomeKind(kind), *rest) for row, kind, *rest in rows)
     except (Damaged, ValueError):
         return ()
+
+
+def encode_tags(tags: Mapping[int, list[str] | None]) -> bytes | None:
+    """Return tags by row compressed, or None if there are none."""
+    return zlib.compress(orjson.dumps([*tags.items()])) if tags else None
+
+
+def decode_tags(blob: bytes | None) -> dict[int, list[str] | None]:
+    """Return what `encode_tags` was given; of a blob that is not what was written, what can be.
+
+    They are read again where they are missing.
+    """
+    try:
+        return {row: tags for row, tags in _unpacked(blob) if _are_tags(row, tags)} if blob else {}
+    except Damaged:
+        return {}
+
+
+def _are_tags(row: Any, tags: Any) -> bool:
+    listed = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
+    return isinstance(row, int) and (tags is None or listed)
 
 
 def _unpacked(blob: bytes, width: int = 2) -> list[list[Any]]:

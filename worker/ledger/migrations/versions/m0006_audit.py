@@ -1,4 +1,4 @@
-"""Audit: who did what, and when
+"""Audit: who did what, and when; tags that were read for a chunk, until it is sent
 
 Revises: 0005
 """
@@ -11,6 +11,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
+    op.add_column("chunks", sa.Column("tags", sa.LargeBinary(), nullable=True))
     op.create_table(
         "audit",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
