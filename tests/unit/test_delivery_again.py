@@ -196,7 +196,7 @@ def test_rows_that_wait_to_be_sent_again_fail_when_the_run_is_stopped(ready, wor
 
 
 def test_a_last_chunk_that_may_have_arrived_is_unconfirmed_when_stopped(
-    ready, world, ledger, zendesk
+    ready, world, ledger, zendesk, clock, times
 ):
     ready(1)
     world.send(1)
@@ -205,6 +205,7 @@ def test_a_last_chunk_that_may_have_arrived_is_unconfirmed_when_stopped(
     zendesk.answers = [Ambiguous("timed out")]
     world.send(2)
     ledger.runs.stop("df-1")
+    clock.advance(times.settle)
 
     ledger.outcomes.cancel_some("df-1")
     assert ledger.views.run("df-1").reasons == {("unconfirmed", "unconfirmed"): 1}

@@ -376,3 +376,22 @@ def test_a_missing_credential_pauses_the_destination(spent, ledger, limiter, tim
     other = Delivery(Context(ledger=ledger, limiter=limiter, clients=none, times=times, owner="w"))
     assert other.submit("df-1", 1) == Failed("credential_missing")
     assert ledger.runs.get("df-1").state == RunState.PAUSED
+
+
+def test_an_unclear_post_of_a_stopped_run_holds_its_slot_until_it_has_settled(
+    ready, delivery, ledger, zendesk, clock
+):
+    ready(1)
+    zendesk.answers = [Ambiguous("timed out")]
+    delivery.submit("df-1", 1)
+    free = ledger.chunks.free_job_slots(TARGET.account)
+    ledger.runs.stop("df-1")
+    delivery.close("df-1")
+    assert ledger.runs.get("df-1").state == RunState.STOPPING
+    assert ledger.chunks.free_job_slots(TARGET.account) == free
+
+    clock.advance(20.0)
+    delivery.close("df-1")
+    view = ledger.views.run("df-1")
+    assert (view.run.state, view.rows.unconfirmed) == (RunState.STOPPED, 1)
+    assert ledger.chunks.free_job_slots(TARGET.account) == free + 1

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 from scripted import forget
+from sqlalchemy import select
 
 from orchestrations.runs import Options
 from orchestrations.spec import Orchestration
+from worker.delivery import Context, Delivery
 from worker.delivery.asker import Asker, NoPermit
+from worker.delivery.tags import MOST_READS
 from worker.errors import (
     Ambiguous,
     DestinationError,
@@ -20,6 +23,7 @@ from worker.errors import (
 )
 from worker.hints import Failed, Wait
 from worker.ledger.recovery import MOST_UNCLEAR
+from worker.ledger.schema import chunks
 from worker.ledger.states import RunState
 from worker.profile import Profile
 from worker.zendesk.replies import UserRecord
@@ -174,6 +178,78 @@ def test_a_search_is_not_repeated_when_a_later_one_had_no_answer(
     delivery.submit("df-1", 1)
     assert zendesk.searches == [f"person{n}@example.com" for n in (1, 2, 2)]
     assert len(zendesk.posts) == 1
+
+
+def test_another_worker_goes_on_reading_where_the_first_one_had_no_permit(
+    adding, zendesk, monkeypatch, clock, ledger, limiter, times
+):
+    adding(*(person(row) for row in range(1, 6)))
+    asked, ask = [], Asker.ask
+
+    def ask_twice(asker, claim, call):
+        asked.append(claim)
+        if len(asked) % 3 == 0:  # a minute with room for two requests
+            raise NoPermit(1.0)
+        return ask(asker, claim, call)
+
+    monkeypatch.setattr(Asker, "ask", ask_twice)
+    for _ in range(3):
+        context = Context(
+            ledger=ledger,
+            limiter=limiter,
+            clients=lambda _target: zendesk,
+            times=times,
+            owner="another",
+        )
+        Delivery(context).submit("df-1", 1)
+        clock.advance(1.0)
+
+    assert zendesk.reads == [[f"C-{row}" for row in range(1, 6)]]
+    assert zendesk.searches == [f"person{row}@example.com" for row in range(1, 6)]
+    assert len(zendesk.posts) == 1
+
+
+def test_tags_that_were_read_are_forgotten_once_the_chunk_is_sent(
+    adding, delivery, ledger, zendesk, clock, redis
+):
+    (first,) = adding(person(1))
+    zendesk.has(first, tags=["old"])
+    zendesk.answers = [Ambiguous("timed out")]
+    delivery.submit("df-1", 1)
+    with ledger.database.read() as connection:
+        assert connection.scalar(select(chunks.c.tags)) is None
+    zendesk.has(first, tags=["newer"])
+    forget(redis)
+    clock.advance(20.0)
+    delivery.submit("df-1", 1)
+    assert tags_of(zendesk) == {1: ["newer", "vip"]}
+
+
+def test_reading_without_a_usable_answer_ends(adding, delivery, ledger, zendesk, clock, redis):
+    adding(person(1), person(2))
+    for _ in range(MOST_READS):
+        zendesk.search_answers = [NotSent("422", code="unclear_answer")]
+        delivery.submit("df-1", 1)
+        forget(redis)
+        clock.advance(30.0)
+
+    view = ledger.views.run("df-1")
+    assert (view.rows.failed, view.rows.pending, view.posts) == (2, 0, 0)
+    assert view.reasons == {("failed", "tags_not_read"): 2}
+    assert view.run.state == RunState.FINISHED_WITH_FAILURES
+
+
+def test_a_paused_run_reads_no_further(adding, delivery, ledger, zendesk):
+    adding(person(1), person(2))
+    seen = zendesk.users_search
+
+    def pausing(**wanted):
+        ledger.runs.pause("df-1")
+        return seen(**wanted)
+
+    zendesk.users_search = pausing
+    delivery.submit("df-1", 1)
+    assert zendesk.searches == ["person1@example.com"]
 
 
 def test_a_read_back_takes_other_tags_for_those_that_were_there(
