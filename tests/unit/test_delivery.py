@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from scripted import Zendesk, forget
+from sqlalchemy import select
 from world import TARGET
 
 from worker.delivery import Context, Delivery
@@ -20,6 +21,7 @@ from worker.errors import (
 )
 from worker.hints import Deliver, Done, Failed, Finish, Poll, Wait
 from worker.ledger.recovery import MOST_UNCLEAR
+from worker.ledger.schema import chunks
 from worker.ledger.states import ChunkState, RunState
 from worker.limiter import Budget, Limiter
 from worker.profile import OutcomeKind
@@ -473,6 +475,8 @@ def test_a_look_that_fails_changes_nothing_but_its_time(
     step = finish_all(delivery, ledger, clock)
     assert [type(hint) for hint in step.hints] == [Poll]
     assert ledger.views.run("df-1").chunks == {ChunkState.POLLING: 1}
+    with ledger.database.read() as connection:  # a look that told nothing teaches nothing
+        assert connection.scalar(select(chunks.c.looks)) == 0
 
 
 def test_jobs_in_flight_of_a_stopped_run_are_followed_to_their_end(

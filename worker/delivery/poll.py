@@ -78,7 +78,7 @@ class Poller:
             client = self._in.clients(due[0].target)
             ticket = self._in.request_permit(account)
             if isinstance(ticket, float):
-                return self._later(due, ticket)
+                return self._later(due, ticket, looked=False)
             statuses = self._ask(client, ticket, due)
         except DeskfeedError as error:
             return self._look_failed(account, due, error)
@@ -113,14 +113,16 @@ class Poller:
                 hints.extend(self._unless_fenced(self._lost, known, chunk, "job_lost"))
             else:
                 waiting.append(chunk)
-        return [*hints, *self._later(waiting, seconds)]
+        return [*hints, *self._later(waiting, seconds, looked=False)]
 
-    def _later(self, due: Sequence[DueChunk], seconds: float) -> Sequence[Hint]:
+    def _later(
+        self, due: Sequence[DueChunk], seconds: float, *, looked: bool = True
+    ) -> Sequence[Hint]:
         """All of these are looked at again at one moment, for which one message is enough."""
         seconds = min(seconds, self._in.times.longest_countdown)
         for chunk in due:
             try:
-                self._ledger.polling.look_again(chunk, seconds)
+                self._ledger.polling.look_again(chunk, seconds, looked=looked)
             except Superseded as error:
                 log.warning("chunk_fenced", reason=error.message)
         return [Poll(due[0].run_id, due[0].seq, seconds)] if due else []

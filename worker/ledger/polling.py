@@ -161,11 +161,21 @@ class Polling:
                 update(runs).where(runs.c.run_id.in_(run_ids)).values(polls=runs.c.polls + 1)
             )
 
-    def look_again(self, due: DueChunk, seconds: float) -> None:
-        """The job is still running (or the look failed): look again in a while."""
+    def look_again(self, due: DueChunk, seconds: float, *, looked: bool = True) -> None:
+        """Look again in a while.
+
+        Args:
+            due: the chunk.
+            seconds: how long.
+            looked: whether the job was seen, and still runs. A look that told nothing is none: it
+                would make the next pause longer, and the job seem slower than it was.
+        """
+        looks = {} if looked else {"looks": due.looks - 1}
         with self._db.write() as connection:
             at = self._db.now(connection) + seconds
-            self._move(connection, due, poll_at=at, ready_at=at, wake_at=at + self._times.overdue)
+            self._move(
+                connection, due, poll_at=at, ready_at=at, wake_at=at + self._times.overdue, **looks
+            )
 
     def look_along(self, account: str, due: DueChunk, seconds: float) -> bool:
         """The job is still running: look again with others, if a look is planned soon after.
