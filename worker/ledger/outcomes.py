@@ -217,8 +217,8 @@ class Outcomes:
                 .join(runs, runs.c.run_id == chunks.c.run_id)
                 .where(
                     chunks.c.run_id == run_id,
-                    chunks.c.state.in_(MAY_BE_SENT),
                     ~unsettled,
+                    chunks.c.state.in_(MAY_BE_SENT),
                     runs.c.state == RunState.STOPPING,
                 )
                 .order_by(chunks.c.seq)
