@@ -406,6 +406,29 @@ def test_a_full_run_sends_all_and_so_does_send_all(plan, confirm, ledger):
     assert len(ids(ledger, plan(rows=csv(3)))) == 3
 
 
+HEAD = "id,name,mail\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ("1,Ada,x@shop.example", "9,Ada,x@shop.example"),
+        ("2,Bea,y@shop.example", ",Other,Y@shop.example"),
+        (",Bea,y@shop.example", "2,Other,y@shop.example"),
+        ("1,Ada,x@shop.example", "1,Ada,z@shop.example"),
+    ],
+)
+def test_a_person_sent_under_another_key_meanwhile_is_sent_again_when_the_source_goes_back(
+    plan, confirm, first, other
+):
+    confirm(plan(rows=HEAD + first + "\n5,Eve,e@shop.example\n", send="changed"))
+    view = plan(rows=HEAD + other + "\n", send="changed")
+    assert view.rows.pending == 1
+    confirm(view)
+    view = plan(rows=HEAD + first + "\n5,Eve,e@shop.example\n", send="changed")
+    assert (view.rows.pending, view.run.unchanged) == (1, 1)
+
+
 def test_people_are_recognised_by_email_where_they_have_no_id(plan, confirm, ledger):
     sql = "SELECT name, mail AS email FROM people ORDER BY id"
     confirm(plan(rows=csv(3), send="changed", sql=sql))

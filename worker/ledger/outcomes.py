@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, insert, select, update
 
-from worker.digests import digest, key_hash
 from worker.errors import Superseded
 from worker.failpoints import reach
 from worker.ledger import spool
 from worker.ledger.children import add_again
+from worker.ledger.confirmed import Confirmed
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.payloads import (
@@ -22,7 +22,7 @@ from worker.ledger.payloads import (
     store_profiles,
 )
 from worker.ledger.runs import lock_run
-from worker.ledger.schema import chunks, delivered, outcomes, runs
+from worker.ledger.schema import chunks, outcomes, runs
 from worker.ledger.states import MAY_BE_SENT, ChunkState, RunState
 from worker.profile import CHUNK_SIZE, Outcome, OutcomeKind, Profile
 
@@ -277,26 +277,8 @@ class Outcomes:
         run: Any = connection.execute(
             select(runs.c.account, runs.c.orchestration).where(runs.c.run_id == run_id)
         ).one()
-        rows = [
-            {
-                "account": run.account,
-                "orchestration": run.orchestration,
-                "key_hash": key_hash(p.key, self._hash_key),
-                "digest": digest(p.user),
-            }
-            for p, o in zip(profiles, found, strict=True)
-            if o.kind in DELIVERED
-        ]
-        if not rows:
-            return
-        connection.execute(
-            delete(delivered).where(
-                delivered.c.account == run.account,
-                delivered.c.orchestration == run.orchestration,
-                delivered.c.key_hash.in_([row["key_hash"] for row in rows]),
-            )
-        )
-        connection.execute(insert(delivered), rows)
+        people = Confirmed(connection, run.account, run.orchestration, self._hash_key)
+        people.remember(p for p, o in zip(profiles, found, strict=True) if o.kind in DELIVERED)
 
 
 def _movable(
