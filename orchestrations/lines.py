@@ -89,7 +89,8 @@ class Encoder:
         of_id = b"%d" % _hash(external_id.lower()) if external_id else b""
         of_email = b"%d" % _hash(email.strip().lower()) if email else b""
         seal = b"%d" % self._mark(external_id, email, text) if self.hash_key else b""
-        rank = (seal or b"%d" % _rank(text)) if self.ranked else b""  # any hash of it will do
+        # Of the payload alone: the same row is chosen whether or not marks are needed.
+        rank = b"%d" % _rank(text) if self.ranked else b""
         return b"%d,%b,%b,%b,%b\n" % (row, of_id, of_email, rank, seal)
 
     def _mark(self, external_id: str | None, email: str | None, text: bytes) -> int:
