@@ -406,6 +406,21 @@ def test_a_full_run_sends_all_and_so_does_send_all(plan, confirm, ledger):
     assert len(ids(ledger, plan(rows=csv(3)))) == 3
 
 
+TAGGED = """SELECT id AS external_id, name, nullif(mail, '') AS tags FROM people ORDER BY id"""
+
+
+def test_another_mode_of_tags_is_a_change_of_the_rows_that_have_tags(plan, confirm, ledger):
+    made = {"rows": "id,name,mail\n1,Ada,vip\n2,Bea,\n", "sql": TAGGED, "send": "changed"}
+    confirm(plan(**made))
+    for mode in ("add", "replace"):
+        view = plan(**made, more=f"tags: {mode}")
+        assert (ids(ledger, view), view.run.unchanged) == (["1"], 1)
+        confirm(view)
+        view = plan(**made, more=f"tags: {mode}")
+        assert (view.rows.pending, view.run.unchanged) == (0, 2)
+        ledger.runs.close(view.run.run_id)
+
+
 HEAD = "id,name,mail\n"
 
 

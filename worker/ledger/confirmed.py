@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, insert
 
-from worker.digests import digest, key_hash
+from worker.digests import key_hash, sent_digest
 from worker.ledger.schema import delivered
 from worker.profile import Profile, key_of
 
@@ -52,8 +52,8 @@ class Confirmed:
                 )
             )
 
-    def remember(self, profiles: Iterable[Profile]) -> None:
-        """Zendesk confirmed these, and has nothing else of them."""
+    def remember(self, profiles: Iterable[Profile], *, adds_tags: bool = False) -> None:
+        """Zendesk confirmed these, and has nothing else of them; tags were added, or replaced."""
         people = list(profiles)
         if not people:
             return
@@ -64,7 +64,7 @@ class Confirmed:
                 "orchestration": self._orchestration,
                 "key_hash": key_hash(profile.key, self._hash_key),
                 "email_hash": self._of_email(profile),
-                "digest": digest(profile.user),
+                "digest": sent_digest(profile.user, adds_tags=adds_tags),
             }
             for profile in people
         ]

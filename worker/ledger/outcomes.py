@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Row, and_, insert, select, update
 
 from worker.errors import Superseded
@@ -275,10 +276,15 @@ class Outcomes:
         found: Sequence[Outcome],
     ) -> None:
         run: Any = connection.execute(
-            select(runs.c.account, runs.c.orchestration).where(runs.c.run_id == run_id)
+            select(runs.c.account, runs.c.orchestration, runs.c.options).where(
+                runs.c.run_id == run_id
+            )
         ).one()
         people = Confirmed(connection, run.account, run.orchestration, self._hash_key)
-        people.remember(p for p, o in zip(profiles, found, strict=True) if o.kind in DELIVERED)
+        people.remember(
+            (p for p, o in zip(profiles, found, strict=True) if o.kind in DELIVERED),
+            adds_tags=bool(orjson.loads(run.options).get("adds_tags")),
+        )
 
 
 def _movable(
