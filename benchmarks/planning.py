@@ -223,6 +223,7 @@ class Bench:
                             "account": run.target.account,
                             "orchestration": run.orchestration,
                             "key_hash": hashed,
+                            "email_hash": key_hash(f"e:{profile.email}", hash_key),
                             "digest": digest(profile.user),
                         }
                 connection.execute(insert(delivered).prefix_with("OR REPLACE"), [*people.values()])

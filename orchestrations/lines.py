@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from worker.digests import MARK_BYTES, canonical, key_hash, mark
+from worker.digests import MARK_BYTES, canonical, key_hash, mark, sent_digest
 from worker.profile import OutcomeKind, Profile, RejectedRow, key_of
 
 
@@ -56,11 +56,13 @@ class Encoder:
         mapper: the mapping of the query's columns.
         ranked: whether ties between rows of one person are broken by payload.
         hash_key: keys the hashes of people's keys; None where no marks are needed.
+        adds_tags: whether tags add to those that people have: the marks tell.
     """
 
     mapper: Maps
     ranked: bool = False
     hash_key: bytes | None = field(default=None, repr=False)
+    adds_tags: bool = False
 
     def encode(self, first: int, batch: Sequence[Sequence[Any]]) -> Encoded:
         """Map and encode rows that are numbered from `first` on."""
@@ -88,17 +90,19 @@ class Encoder:
         external_id, email = user.get("external_id"), user.get("email")
         of_id = b"%d" % _hash(external_id.lower()) if external_id else b""
         of_email = b"%d" % _hash(email.strip().lower()) if email else b""
-        seal = b"%d" % self._mark(external_id, email, text) if self.hash_key else b""
-        rank = (seal or b"%d" % _rank(text)) if self.ranked else b""  # any hash of it will do
+        seal = b"%d" % self._mark(user, text) if self.hash_key else b""
+        # Of the payload alone: the same row is chosen whether or not marks are needed.
+        rank = b"%d" % _rank(text) if self.ranked else b""
         return b"%d,%b,%b,%b,%b\n" % (row, of_id, of_email, rank, seal)
 
-    def _mark(self, external_id: str | None, email: str | None, text: bytes) -> int:
-        key = key_of(external_id, email) or ""
-        return mark(key_hash(key, self.hash_key or b""), hashlib.sha256(text).digest())
+    def _mark(self, user: Mapping[str, Any], text: bytes) -> int:
+        key = key_of(user.get("external_id"), user.get("email")) or ""
+        sent = sent_digest(user, adds_tags=self.adds_tags, text=text)
+        return mark(key_hash(key, self.hash_key or b""), sent)
 
     def mark_of(self, profile: Profile) -> int:
         """Return the mark of a profile, as its line of keys would have it."""
-        return self._mark(profile.external_id, profile.email, canonical(profile.user))
+        return self._mark(profile.user, canonical(profile.user))
 
 
 def profile_of(line: bytes) -> Profile:

@@ -72,7 +72,8 @@ class QueryReader:
         rules = Rules(ordered=ordered, on_shared_email=orchestration.on_shared_email)
         with self.rows(orchestration, options) as result:
             mapper = make(result.columns)
-            encoder = Encoder(mapper, ranked=not ordered, hash_key=hash_key)
+            adds = orchestration.tags == "add"
+            encoder = Encoder(mapper, ranked=not ordered, hash_key=hash_key, adds_tags=adds)
             return Snapshot(stage(result, encoder, self.scratch, rules), tuple(mapper.warnings))
 
 

@@ -108,12 +108,14 @@ def dry_run(
     """
     snapshot = reader.snapshot(orchestration, options, make, known.hash_key)
     with snapshot.staged as staged:
-        error = _refused(lambda: check_thresholds(thresholds_for(orchestration, options), staged))
         rejected = Counter((str(row.kind), row.code) for row in staged.rejected())
         valid = staged.rows_read - rejected.total()
         staged.drop_unchanged(known.marks)
         send_all = orchestration.send == "all" or options.full
-        to_send = valid if send_all else valid - staged.unchanged
+        not_sent = 0 if send_all else staged.unchanged
+        bounds = thresholds_for(orchestration, options)
+        error = _refused(lambda: check_thresholds(bounds, staged, not_sent))
+        to_send = valid - not_sent
         return DryRun(
             read=staged.rows_read,
             to_send=to_send,

@@ -25,7 +25,7 @@ from orchestrations.retrying import batches
 from orchestrations.runs import Options
 from orchestrations.sources import Variable, no_variable
 from orchestrations.staging import Staged
-from worker.digests import digest
+from worker.digests import sent_digest
 from worker.errors import DeskfeedError, NotSent, Throttled, UsageError
 from worker.ledger import Ledger
 from worker.ledger.records import Run
@@ -132,25 +132,29 @@ class Verifier:
         options = Options.from_json(run.options)
         make = partial(mapper_for, orchestration, fields=self._fields)
         with reader.snapshot(orchestration, options, make).staged as staged:
-            return self._compare_all(run, staged, sample)
+            return self._compare_all(run, staged, sample, adds_tags=orchestration.tags == "add")
 
-    def _compare_all(self, run: Run, staged: Staged, sample: int | None) -> Verified:
+    def _compare_all(
+        self, run: Run, staged: Staged, sample: int | None, *, adds_tags: bool
+    ) -> Verified:
         tally = _Tally()
         tally.counts["not_sent"] = sum(1 for _ in staged.rejected())
-        rows: Iterable[Profile] = self._comparable(run, staged, tally)
+        rows: Iterable[Profile] = self._comparable(run, staged, tally, adds_tags)
         if sample is not None:
             rows = heapq.nsmallest(sample, rows, key=lambda profile: _lot(run, profile))
-        adds_tags = bool(run.options.get("adds_tags"))
         for group in batches(rows, LOOKED_UP_TOGETHER):
             self._compare(group, tally, adds_tags=adds_tags)
         return tally.verified(staged.rows_read)
 
-    def _comparable(self, run: Run, staged: Staged, tally: _Tally) -> Iterator[Profile]:
+    def _comparable(
+        self, run: Run, staged: Staged, tally: _Tally, adds_tags: bool
+    ) -> Iterator[Profile]:
         """Yield the rows that can be compared; count the others."""
         for chunk in staged.chunks():
             known = self._ledger.kept.digests(run.target.account, run.orchestration, chunk)
             for profile, confirmed in zip(chunk, known, strict=True):
-                why = _why_not(profile, confirmed)
+                now = sent_digest(profile.user, adds_tags=adds_tags)
+                why = _why_not(profile, now, confirmed)
                 if why is None:
                     tally.counts["comparable"] += 1
                     yield profile
@@ -187,11 +191,11 @@ def refuse_unverifiable(run: Run) -> None:
         )
 
 
-def _why_not(profile: Profile, confirmed: bytes | None) -> str | None:
+def _why_not(profile: Profile, now: bytes, confirmed: bytes | None) -> str | None:
     """Return why a row cannot be compared, or None."""
     if confirmed is None:
         return "not_delivered"
-    if confirmed != digest(profile.user):
+    if confirmed != now:
         return "source_changed"
     if profile.external_id is None or not is_readable(profile.external_id):
         return "not_verifiable"

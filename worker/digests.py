@@ -7,7 +7,9 @@ Zendesk confirmed is remembered as a digest only.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -15,6 +17,8 @@ MARK_BYTES = 16
 """With ten million rows two different marks are equal once in 10**24 runs."""
 
 _BLOCK = 64
+
+_ADDED_TAGS = b"tags: add "
 
 
 def canonical(user: object) -> bytes:
@@ -25,6 +29,23 @@ def canonical(user: object) -> bytes:
 def digest(user: object) -> bytes:
     """Return 32 bytes that are equal exactly when the user objects are."""
     return hashlib.sha256(canonical(user)).digest()
+
+
+def sent_digest(user: Mapping[str, Any], *, adds_tags: bool, text: bytes | None = None) -> bytes:
+    """Return 32 bytes that are equal exactly when the same is asked of Zendesk for a user.
+
+    Tags that are added ask something else than the same tags in place of all others. Of a user
+    without tags, and where tags replace, it is the digest of the user object.
+
+    Args:
+        user: as a row has it, without the tags that the person has.
+        adds_tags: whether tags add to those that the person has.
+        text: `canonical(user)`, if it is at hand.
+    """
+    text = canonical(user) if text is None else text
+    if adds_tags and "tags" in user:
+        text = _ADDED_TAGS + text  # no JSON begins like this
+    return hashlib.sha256(text).digest()
 
 
 def key_hash(key: str, hash_key: bytes) -> bytes:

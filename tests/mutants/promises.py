@@ -102,12 +102,8 @@ ORDER = [
     mutant(
         "a digest is written when a chunk is submitted",
         CHUNKS,
-        "delivered.c.key_hash.in_(hashes),\n                )\n            )\n",
-        "delivered.c.key_hash.in_(hashes),\n                )\n            )\n"
-        "            for profile, hashed in zip(claim.profiles, hashes, strict=True):\n"
-        "                connection.execute(delivered.insert().values(\n"
-        "                    account=claim.target.account, orchestration=claim.orchestration,\n"
-        "                    key_hash=hashed, digest=spool.digest(profile.user)))\n",
+        "Confirmed(connection, *people).forget(claim.profiles)\n",
+        "Confirmed(connection, *people).remember(claim.profiles)\n",
         CHUNK + "a_digest_is_written_with_the_confirmed_outcome_and_removed_before_the_next_post",
     ),
     Mutant(
@@ -264,8 +260,8 @@ TURNS = [
     mutant(
         "stop cancels chunks that have ended",
         OUTCOMES,
-        "chunks.c.state.in_(MAY_BE_SENT),\n                    runs.c.state",
-        "chunks.c.state.in_((*MAY_BE_SENT, ChunkState.DONE)),\n                    runs.c.state",
+        "chunks.c.state.in_(MAY_BE_SENT),\n                    ~unsettled",
+        "chunks.c.state.in_((*MAY_BE_SENT, ChunkState.DONE)),\n                    ~unsettled",
         RUN + "stop_changes_nothing_of_what_has_ended",
     ),
     mutant(

@@ -156,6 +156,13 @@ def test_too_many_refused_rows_fail_the_run(plan):
         )
 
 
+def test_too_many_refused_rows_are_a_share_of_those_that_are_not_unchanged(plan, confirm):
+    strict = {"send": "changed", "thresholds": "{max_failed_percent: 30}"}
+    confirm(plan(rows=csv(9), **strict))
+    with pytest.raises(RunError, match="1 of 2 rows that are not unchanged cannot be sent"):
+        plan(rows=csv(10) + "11,,x@example.com\n", **strict)
+
+
 def test_a_query_without_a_required_column_fails_before_anything_is_spooled(plan, ledger):
     with pytest.raises(RunError) as caught:
         plan(sql="SELECT id AS external_id FROM people")
@@ -404,6 +411,44 @@ def test_a_full_run_sends_all_and_so_does_send_all(plan, confirm, ledger):
     assert (len(ids(ledger, view)), view.run.unchanged) == (3, 0)
     confirm(view)
     assert len(ids(ledger, plan(rows=csv(3)))) == 3
+
+
+TAGGED = """SELECT id AS external_id, name, nullif(mail, '') AS tags FROM people ORDER BY id"""
+
+
+def test_another_mode_of_tags_is_a_change_of_the_rows_that_have_tags(plan, confirm, ledger):
+    made = {"rows": "id,name,mail\n1,Ada,vip\n2,Bea,\n", "sql": TAGGED, "send": "changed"}
+    confirm(plan(**made))
+    for mode in ("add", "replace"):
+        view = plan(**made, more=f"tags: {mode}")
+        assert (ids(ledger, view), view.run.unchanged) == (["1"], 1)
+        confirm(view)
+        view = plan(**made, more=f"tags: {mode}")
+        assert (view.rows.pending, view.run.unchanged) == (0, 2)
+        ledger.runs.close(view.run.run_id)
+
+
+HEAD = "id,name,mail\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ("1,Ada,x@shop.example", "9,Ada,x@shop.example"),
+        ("2,Bea,y@shop.example", ",Other,Y@shop.example"),
+        (",Bea,y@shop.example", "2,Other,y@shop.example"),
+        ("1,Ada,x@shop.example", "1,Ada,z@shop.example"),
+    ],
+)
+def test_a_person_sent_under_another_key_meanwhile_is_sent_again_when_the_source_goes_back(
+    plan, confirm, first, other
+):
+    confirm(plan(rows=HEAD + first + "\n5,Eve,e@shop.example\n", send="changed"))
+    view = plan(rows=HEAD + other + "\n", send="changed")
+    assert view.rows.pending == 1
+    confirm(view)
+    view = plan(rows=HEAD + first + "\n5,Eve,e@shop.example\n", send="changed")
+    assert (view.rows.pending, view.run.unchanged) == (1, 1)
 
 
 def test_people_are_recognised_by_email_where_they_have_no_id(plan, confirm, ledger):

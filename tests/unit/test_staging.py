@@ -142,6 +142,14 @@ def test_without_an_order_the_same_row_of_a_person_is_sent_whatever_the_order(tm
         assert found.ambiguous == 0
 
 
+def test_which_row_of_a_person_is_chosen_does_not_hang_on_whether_marks_are_needed(tmp_path):
+    rows = [(str(i % 20), None, f"Name {i}") for i in range(60)]
+    with staged(tmp_path, rows, ordered=False) as found:
+        without_marks = sent(found)
+    with staged(tmp_path, rows, ordered=False, hash_key=HASH_KEY) as found:
+        assert sent(found) == without_marks
+
+
 def test_a_rejected_row_drops_no_other(tmp_path):
     with staged(tmp_path, [("1", None, "Ada"), ("1", None, None)]) as rows:
         assert numbers(rows.chunks()) == [[1]]

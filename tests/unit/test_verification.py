@@ -119,6 +119,18 @@ def test_a_field_changed_behind_our_back_is_found_by_name_and_row(delivered, ver
     assert "Bob" not in repr(found)
 
 
+TAGGED = """SELECT id AS external_id, name, nullif(mail, '') AS tags FROM people ORDER BY id"""
+
+
+def test_rows_with_tags_are_not_what_was_delivered_when_their_mode_has_changed(delivered, verify):
+    made = {"rows": "id,name,mail\n1,Ada,vip\n2,Bea,\n", "sql": TAGGED}
+    run = delivered(**made, more="tags: add")
+
+    assert verify(run).equal == 2
+    found = verify(run, **made, more="tags: replace")
+    assert (found.equal, found.source_changed) == (1, 1)
+
+
 def test_a_user_that_zendesk_no_longer_has_is_missing(delivered, verify, zendesk):
     run = delivered()
     del zendesk.users["3"]

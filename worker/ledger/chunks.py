@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
-from worker.digests import key_hash
 from worker.errors import LedgerError, Superseded
 from worker.ledger import children, spool
+from worker.ledger.confirmed import Confirmed
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
@@ -26,7 +26,7 @@ from worker.ledger.payloads import intact_profiles, remove_profiles
 from worker.ledger.polling import first_look
 from worker.ledger.records import Accepted, Claim
 from worker.ledger.runs import load_target, lock_run
-from worker.ledger.schema import chunks, delivered, runs
+from worker.ledger.schema import chunks, runs
 from worker.ledger.states import HELD_BACK, ChunkState, RunState
 from worker.ledger.window import admit_planned, last_waits, run_is
 from worker.times import Times
@@ -296,14 +296,8 @@ class Chunks:
                 first_submitted_at=func.coalesce(chunks.c.first_submitted_at, now),
                 wake_at=now + self._times.lease,
             )
-            hashes = [key_hash(profile.key, self._hash_key) for profile in claim.profiles]
-            connection.execute(
-                delete(delivered).where(
-                    delivered.c.account == claim.target.account,
-                    delivered.c.orchestration == claim.orchestration,
-                    delivered.c.key_hash.in_(hashes),
-                )
-            )
+            people = (claim.target.account, claim.orchestration, self._hash_key)
+            Confirmed(connection, *people).forget(claim.profiles)
             return True
 
     def accepted(self, claim: Claim, job_id: str, likely_seconds: float, stamp: float) -> Accepted:

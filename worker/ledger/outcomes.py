@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+import orjson
+from sqlalchemy import Connection, Row, and_, insert, select, update
 
-from worker.digests import digest, key_hash
 from worker.errors import Superseded
 from worker.failpoints import reach
 from worker.ledger import spool
 from worker.ledger.children import add_again
+from worker.ledger.confirmed import Confirmed
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.payloads import (
@@ -22,7 +23,7 @@ from worker.ledger.payloads import (
     store_profiles,
 )
 from worker.ledger.runs import lock_run
-from worker.ledger.schema import chunks, delivered, outcomes, runs
+from worker.ledger.schema import chunks, outcomes, runs
 from worker.ledger.states import MAY_BE_SENT, ChunkState, RunState
 from worker.profile import CHUNK_SIZE, Outcome, OutcomeKind, Profile
 
@@ -275,28 +276,15 @@ class Outcomes:
         found: Sequence[Outcome],
     ) -> None:
         run: Any = connection.execute(
-            select(runs.c.account, runs.c.orchestration).where(runs.c.run_id == run_id)
-        ).one()
-        rows = [
-            {
-                "account": run.account,
-                "orchestration": run.orchestration,
-                "key_hash": key_hash(p.key, self._hash_key),
-                "digest": digest(p.user),
-            }
-            for p, o in zip(profiles, found, strict=True)
-            if o.kind in DELIVERED
-        ]
-        if not rows:
-            return
-        connection.execute(
-            delete(delivered).where(
-                delivered.c.account == run.account,
-                delivered.c.orchestration == run.orchestration,
-                delivered.c.key_hash.in_([row["key_hash"] for row in rows]),
+            select(runs.c.account, runs.c.orchestration, runs.c.options).where(
+                runs.c.run_id == run_id
             )
+        ).one()
+        people = Confirmed(connection, run.account, run.orchestration, self._hash_key)
+        people.remember(
+            (p for p, o in zip(profiles, found, strict=True) if o.kind in DELIVERED),
+            adds_tags=bool(orjson.loads(run.options).get("adds_tags")),
         )
-        connection.execute(insert(delivered), rows)
 
 
 def _movable(

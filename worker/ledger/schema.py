@@ -196,6 +196,8 @@ delivered = Table(
     Column("orchestration", String(128), primary_key=True),
     Column("key_hash", LargeBinary, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
+    Column("email_hash", LargeBinary),
+    Index(None, "account", "orchestration", "email_hash"),
 )
 
 audit = Table(

@@ -1,4 +1,6 @@
-"""Audit: who did what, and when; tags that were read for a chunk, until it is sent
+"""Audit: who did what, and when; tags that were read for a chunk, until it is sent; e-mails' hashes
+
+People who were delivered before are known by their key only, until they are sent again.
 
 Revises: 0005
 """
@@ -12,6 +14,12 @@ down_revision = "0005"
 
 def upgrade() -> None:
     op.add_column("chunks", sa.Column("tags", sa.LargeBinary(), nullable=True))
+    op.add_column("delivered", sa.Column("email_hash", sa.LargeBinary(), nullable=True))
+    op.create_index(
+        op.f("ix_delivered_account_orchestration_email_hash"),
+        "delivered",
+        ["account", "orchestration", "email_hash"],
+    )
     op.create_table(
         "audit",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
