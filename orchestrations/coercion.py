@@ -185,7 +185,7 @@ def _multiselect(known: UserField) -> Convert:
         if kind is list or kind is tuple:
             given = [trimmed_text(item) for item in value if item is not None]
             texts = [text for text in given if text]
-            # An empty list is sent, and clears the field; a list of nothing but gaps counts as NULL.
+            # An empty list is sent, and clears the field; one of nothing but gaps counts as NULL.
             if value and not texts:
                 return None
             return _distinct(_option(text, exact, folded) for text in texts)
@@ -264,9 +264,9 @@ def _pattern(ruby: str | None) -> re.Pattern[str] | None:
 
 
 def _means_something_else(ruby: str) -> bool:
-    """Whether Python reads a pattern without an error, but otherwise than Ruby.
+    r"""Whether Python reads a pattern without an error, but otherwise than Ruby.
 
-    In Ruby a class may hold classes, `[:alpha:]`, `\\h` and `&&`; and `(?m)` is Python's `(?s)`.
+    In Ruby a class may hold classes, `[:alpha:]`, `\h` and `&&`; and `(?m)` is Python's `(?s)`.
     """
     if _RUBY_DOT_ALL.search(ruby):
         return True
