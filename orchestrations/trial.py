@@ -12,7 +12,7 @@ from orchestrations.reading import MakeMapper, QueryReader, left_out
 from orchestrations.runs import Options
 from orchestrations.spec import Orchestration
 from worker.errors import RunError
-from worker.profile import CHUNK_SIZE, Profile, RejectedRow
+from worker.profile import Profile, RejectedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +111,16 @@ def dry_run(
         error = _refused(lambda: check_thresholds(thresholds_for(orchestration, options), staged))
         rejected = Counter((str(row.kind), row.code) for row in staged.rejected())
         valid = staged.rows_read - rejected.total()
-        staged.drop_unchanged(known.marks)
         send_all = orchestration.send == "all" or options.full
+        all_chunks = staged.chunk_count() if send_all else 0  # before the unchanged are left out
+        staged.drop_unchanged(known.marks)
         to_send = valid if send_all else valid - staged.unchanged
         return DryRun(
             read=staged.rows_read,
             to_send=to_send,
             changed=valid - staged.unchanged,
             unchanged=staged.unchanged,
-            chunks=-(-to_send // CHUNK_SIZE),
+            chunks=all_chunks if send_all else staged.chunk_count(),
             rejected=dict(rejected),
             warnings=tuple(snapshot.warnings()),
             error=error,
