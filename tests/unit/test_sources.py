@@ -178,6 +178,11 @@ def test_anything_but_one_select_is_refused_and_changes_no_file(folder, sql):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("sql", ["DESCRIBE people", "SUMMARIZE people", "SHOW TABLES"])
+def test_what_asks_about_tables_is_told_that_it_is_no_select(folder, sql):
+    assert "exactly one SELECT" in failure(folder, sql).message
+
+
 def test_variables_of_python_are_no_tables_and_the_settings_are_locked(folder):
     settings = (
         "current_setting('python_enable_replacements'), current_setting('lock_configuration')"
