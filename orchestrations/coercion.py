@@ -8,6 +8,7 @@ does not know is sent as if nothing were known of the field.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -46,6 +47,10 @@ _RUBY = (
     (re.compile(r"\(\?<(?=[A-Za-z_])"), "(?P<"),
 )
 """What differs in the patterns that people write; others that Python cannot read are left out."""
+
+_RUBY_DOT_ALL = re.compile(r"\(\?[a-z]*m")
+_PIECES = re.compile(r"\\.|&&|.", re.DOTALL)
+_ONLY_RUBYS_CLASSES = frozenset({"[", "&&", r"\h", r"\H"})
 
 
 def converter_for(known: UserField) -> Convert:
@@ -178,16 +183,19 @@ def _multiselect(known: UserField) -> Convert:
     def convert(value: Any) -> list[str] | None:
         kind = type(value)
         if kind is list or kind is tuple:
-            texts = [trimmed_text(item) for item in value if item is not None]
-            # An empty list is sent, and clears the field.
-            return _distinct(_option(text, exact, folded) for text in texts if text)
+            given = [trimmed_text(item) for item in value if item is not None]
+            texts = [text for text in given if text]
+            # An empty list is sent, and clears the field; one of nothing but gaps counts as NULL.
+            if value and not texts:
+                return None
+            return _distinct(_option(text, exact, folded) for text in texts)
         whole = trimmed_text(value)
         if whole is None:
             return None
         if whole in exact or _folded(whole) in folded:  # a label may hold a comma
             return [_option(whole, exact, folded)]
-        parts = [part.strip() for part in _SEPARATORS.split(whole)]
-        return _distinct(_option(part, exact, folded) for part in parts if part)
+        parts = [part.strip() for part in _SEPARATORS.split(whole) if part.strip()]
+        return _distinct(_option(part, exact, folded) for part in parts) if parts else None
 
     return convert
 
@@ -243,14 +251,31 @@ def _regexp(known: UserField) -> Convert:
 
 def _pattern(ruby: str | None) -> re.Pattern[str] | None:
     """Return a Ruby pattern for Python, where `^` and `$` mean lines; None: Zendesk must judge."""
-    if not ruby:
+    if not ruby or _means_something_else(ruby):
         return None
     for found, written in _RUBY:
         ruby = found.sub(written, ruby)
     try:
-        return re.compile(ruby, re.MULTILINE)
-    except (re.error, RecursionError, OverflowError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # what Python may read otherwise one day
+            return re.compile(ruby, re.MULTILINE)
+    except (re.error, RecursionError, OverflowError, FutureWarning):
         return None
+
+
+def _means_something_else(ruby: str) -> bool:
+    r"""Whether Python reads a pattern without an error, but otherwise than Ruby.
+
+    In Ruby a class may hold classes, `[:alpha:]`, `\h` and `&&`; and `(?m)` is Python's `(?s)`.
+    """
+    if _RUBY_DOT_ALL.search(ruby):
+        return True
+    inside = False
+    for piece in _PIECES.findall(ruby):
+        if inside and piece in _ONLY_RUBYS_CLASSES:
+            return True
+        inside = piece != "]" if inside else piece == "["
+    return False
 
 
 def _lookup(_: UserField) -> Convert:

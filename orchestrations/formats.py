@@ -16,7 +16,7 @@ MAX_PHONE_CHARS = 60
 
 _STATE = re.compile(r"[A-Za-z]{2}", re.ASCII)
 _PUNCTUATION = {ord(sign): None for sign in " -./()\u00a0"}
-_TRUNK_ZERO = "(0)"
+_TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 """As in +44 (0)20 …: the zero is dialled inside the country only, and is no part of the number."""
 
 
@@ -38,7 +38,7 @@ def phone_text(region: str | None) -> Convert:
         text = trimmed_text(value)
         if text is None:
             return None
-        if text.startswith("+") and _TRUNK_ZERO not in text:
+        if text.startswith("+") and not _TRUNK_ZERO.search(text):
             bare = text.translate(_PUNCTUATION)
             if plain(bare):
                 return bare

@@ -315,10 +315,19 @@ class _Maker:
         try:
             sent = self.converter(target)(value)
         except CannotSend as problem:
-            raise RunError(f"{key}.{target}: {problem.detail}", code="invalid_columns") from None
+            raise _wrong_value(key, target, problem.detail) from None
         if sent is None:
-            raise RunError(f"{key}.{target}: must not be blank", code="invalid_columns")
+            raise _wrong_value(key, target, "must not be blank")
         return sent
+
+
+def _wrong_value(key: str, target: str, why: str) -> RunError:
+    return RunError(
+        f"{key}.{target}: {why}",
+        code="invalid_columns",
+        resolution=f"Correct the value of {target} under `{key}:` in the orchestration's file, "
+        "then start the run again.",
+    )
 
 
 def _both(first: Convert, second: Convert) -> Convert:

@@ -24,13 +24,41 @@ def resolved(orchestration: Orchestration, given: Mapping[str, Any]) -> dict[str
             resolution=f"Declare it under `params:` in {orchestration.name}.yaml.",
         )
     values = {**declared, **given}
-    missing = [name for name, value in values.items() if value is None]
+    missing = without_value(orchestration, given)
     if missing:
         raise UsageError(
             f"{orchestration.name} needs a value for {', '.join(missing)}",
             resolution=f"Give it: --param {missing[0]}=VALUE",
         )
     return {name: _like(name, value, declared[name]) for name, value in values.items()}
+
+
+def without_value(orchestration: Orchestration, given: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that an orchestration declares without a value and that need one."""
+    values = {**orchestration.params, **given}
+    return [name for name, value in values.items() if value is None]
+
+
+def shared_out(
+    orchestrations: Mapping[str, Orchestration], given: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return for each orchestration those of the given parameters that it declares.
+
+    Raises:
+        UsageError: none declares one of them.
+    """
+    declared = {name for one in orchestrations.values() for name in one.params}
+    unknown = sorted(set(given) - declared)
+    if unknown:
+        known = ", ".join(sorted(declared)) or "none"
+        raise UsageError(
+            f"no orchestration has a parameter {unknown[0]!r}; they declare: {known}",
+            resolution="Declare it under `params:` of the orchestration whose query uses it.",
+        )
+    return {
+        name: {key: value for key, value in given.items() if key in one.params}
+        for name, one in orchestrations.items()
+    }
 
 
 def _like(name: str, value: Any, declared: Any) -> Any:

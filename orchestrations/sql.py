@@ -60,10 +60,19 @@ def is_one_select(sql: str) -> bool:
     said = [token for token in tokens(sql) if token.kind not in _NOTHING]
     while said and said[-1].kind == "semicolon":
         said.pop()
-    if not said or any(token.kind == "semicolon" for token in said):
+    if any(token.kind == "semicolon" for token in said):
         return False
-    first = next((token for token in said if token.kind != "open"), said[0])
-    return first.text.upper() in ("SELECT", "WITH")
+    return _first_word(sql) in ("SELECT", "WITH")
+
+
+def describes(sql: str) -> bool:
+    """Whether the text asks about tables: DuckDB takes that, too, for a statement that reads."""
+    return _first_word(sql) in ("DESCRIBE", "DESC", "SHOW", "SUMMARIZE")
+
+
+def _first_word(sql: str) -> str:
+    passed = {*_NOTHING, "open"}
+    return next((token.text.upper() for token in tokens(sql) if token.kind not in passed), "")
 
 
 def placeholders(sql: str) -> list[str]:

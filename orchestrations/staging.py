@@ -181,6 +181,10 @@ class Staged:
         """
         return map(pack_lines, self._cut(size, max_body))
 
+    def chunk_count(self, size: int = CHUNK_SIZE, max_body: int = MAX_BODY_BYTES) -> int:
+        """Return how many chunks `packed` would yield."""
+        return sum(1 for _ in self._cut(size, max_body))
+
     def close(self) -> None:
         """Remove the files."""
         if self._index is not None:

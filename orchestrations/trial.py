@@ -12,7 +12,7 @@ from orchestrations.reading import MakeMapper, QueryReader, left_out
 from orchestrations.runs import Options
 from orchestrations.spec import Orchestration
 from worker.errors import RunError
-from worker.profile import CHUNK_SIZE, Profile, RejectedRow
+from worker.profile import Profile, RejectedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,9 @@ def dry_run(
     with snapshot.staged as staged:
         rejected = Counter((str(row.kind), row.code) for row in staged.rejected())
         valid = staged.rows_read - rejected.total()
-        staged.drop_unchanged(known.marks)
         send_all = orchestration.send == "all" or options.full
+        all_chunks = staged.chunk_count() if send_all else 0  # before the unchanged are left out
+        staged.drop_unchanged(known.marks)
         not_sent = 0 if send_all else staged.unchanged
         bounds = thresholds_for(orchestration, options)
         error = _refused(lambda: check_thresholds(bounds, staged, not_sent))
@@ -121,7 +122,7 @@ def dry_run(
             to_send=to_send,
             changed=valid - staged.unchanged,
             unchanged=staged.unchanged,
-            chunks=-(-to_send // CHUNK_SIZE),
+            chunks=all_chunks if send_all else staged.chunk_count(),
             rejected=dict(rejected),
             warnings=tuple(snapshot.warnings()),
             error=error,

@@ -37,7 +37,7 @@ def check(
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
     from orchestrations.changes import contested, neighbours
     from orchestrations.columns import targets
-    from orchestrations.params import params_of
+    from orchestrations.params import params_of, shared_out
 
     if schema is not None:
         _write_schemas(schema, as_json=as_json)
@@ -46,9 +46,15 @@ def check(
     given, names = params_of(params), sorted(catalog.orchestrations)
     if orchestration:  # whether another one writes the same fields, only the others' columns show
         names = neighbours(catalog, catalog.orchestration(orchestration).name)
+        params_for: Mapping[str, Mapping[str, str]] = {orchestration: given}
+    else:
+        params_for = shared_out(catalog.orchestrations, given)
     checked = {
         name: _check_one(
-            catalog, catalog.orchestration(name), given if name == orchestration else {}
+            catalog,
+            catalog.orchestration(name),
+            params_for.get(name, {}),
+            named=name == orchestration,
         )
         for name in names
     }
@@ -84,9 +90,10 @@ def _write_schemas(folder: Path, *, as_json: bool) -> None:
 
 
 def _check_one(
-    catalog: Catalog, orchestration: Orchestration, params: Mapping[str, str]
+    catalog: Catalog, orchestration: Orchestration, params: Mapping[str, str], *, named: bool
 ) -> dict[str, Any]:
     from orchestrations.mapping import mapper_for
+    from orchestrations.params import without_value
     from orchestrations.reading import QueryReader
     from orchestrations.runs import Options
 
@@ -96,8 +103,13 @@ def _check_one(
         "destination": orchestration.destination,
         "columns": [],
         "warnings": [],
+        "not_run": None,
         "error": None,
     }
+    missing = without_value(orchestration, params)
+    if missing and not named:  # of a whole catalog not every query can be given its values
+        answer["not_run"] = f"needs {', '.join(missing)}"
+        return answer
     try:
         with (
             TemporaryDirectory() as temp,
@@ -116,6 +128,8 @@ def _check_one(
 def _say_checked(found: list[dict[str, Any]]) -> None:
     for item in found:
         mark = "wrong" if item["error"] else item["status"]
+        if item["not_run"]:
+            mark = f"not run: {item['not_run']}"
         click.echo(f"{item['orchestration']} -> {item['destination']}: {mark}")
         for warning in item["warnings"]:
             click.echo(f"  warning: {warning}")
@@ -126,7 +140,8 @@ def _say_checked(found: list[dict[str, Any]]) -> None:
     if not found:
         click.echo("The catalog holds no orchestrations yet.")
     elif not any(item["error"] for item in found):
-        click.echo("Every file is right, every query runs. Next: deskfeed preview ORCHESTRATION")
+        run = "every other query" if any(item["not_run"] for item in found) else "every query"
+        click.echo(f"Every file is right, {run} runs. Next: deskfeed preview ORCHESTRATION")
 
 
 @click.group("destinations")

@@ -59,17 +59,19 @@ def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json:
     from orchestrations.masking import NOTICE, masked_user
     from orchestrations.params import params_of
     from orchestrations.reading import QueryReader
-    from orchestrations.runs import Options
+    from orchestrations.runs import Options, authorize
 
     catalog = opened.catalog()
     chosen = catalog.orchestration(orchestration)
+    destination = catalog.destinations[chosen.destination]
+    rights = authorize(catalog, destination, opened.myself(), "preview")
     options = Options(sample=count, params=params_of(params))
     with scratch() as folder, maker(catalog, chosen) as (make, missing):
         reader = QueryReader(catalog, variable, folder)
         found = trial.preview(reader, chosen, options, make)
         rows = [trial.as_json(row) for row in found.rows]
     warnings = [*found.warnings, *missing]
-    if opened.rights("preview").restrict_pii:
+    if rights.restrict_pii:
         warnings.append(NOTICE)
         rows = [row | {"user": row["user"] and masked_user(row["user"])} for row in rows]
     if as_json:
@@ -152,10 +154,13 @@ def dry_run(orchestration: str, options: Options, *, as_json: bool) -> None:
     """Do everything of a run but the sending, and tell what it would have sent."""
     from orchestrations import trial
     from orchestrations.reading import QueryReader
+    from orchestrations.runs import authorize
 
     catalog = opened.catalog()
     chosen = catalog.orchestration(orchestration)
-    account = catalog.destinations[chosen.destination].account
+    destination = catalog.destinations[chosen.destination]
+    authorize(catalog, destination, opened.myself(), "run")
+    account = destination.account
     with scratch() as folder, opened.ledger() as ledger, _asked(catalog, chosen) as asking:
         found = asking.check(chosen)
         kept = ledger.kept

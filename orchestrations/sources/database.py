@@ -53,13 +53,13 @@ class _Dialect:
     """How a kind of database is spoken to.
 
     Attributes:
-        extra: what to install for it.
+        install: the packages to install for it, as pip takes them.
         session: statements that make the session read-only and bound each statement's time
             (`{s}` seconds, `{ms}` milliseconds).
         explains: whether `EXPLAIN` checks a query without running it.
     """
 
-    extra: str
+    install: str
     session: tuple[str, ...] = ()
     explains: bool = False
 
@@ -69,23 +69,27 @@ _POSTGRES_SESSION = (
     "SET statement_timeout = {ms}",
 )
 _DIALECTS: Mapping[str, _Dialect] = {
-    "postgresql": _Dialect("postgres", _POSTGRES_SESSION, explains=True),
+    "postgresql": _Dialect("'deskfeed[postgres]'", _POSTGRES_SESSION, explains=True),
     "sqlite": _Dialect("", ("PRAGMA query_only = ON",), explains=True),
     "mysql": _Dialect(
-        "mysql",
+        "'deskfeed[mysql]'",
         ("SET SESSION TRANSACTION READ ONLY", "SET SESSION max_execution_time = {ms}"),
         explains=True,
     ),
     "mariadb": _Dialect(
-        "mysql",
+        "'deskfeed[mysql]'",
         ("SET SESSION TRANSACTION READ ONLY", "SET SESSION max_statement_time = {s}"),
         explains=True,
     ),
     # These cannot make a session read-only: there, let the URL's user read only.
-    "redshift": _Dialect("redshift", ("SET statement_timeout TO {ms}",)),
-    "snowflake": _Dialect("snowflake", ("ALTER SESSION SET STATEMENT_TIMEOUT_IN_SECONDS = {s}",)),
-    "databricks": _Dialect("databricks", ("SET STATEMENT_TIMEOUT = {s}",)),
-    "bigquery": _Dialect("bigquery"),
+    "redshift": _Dialect(
+        "sqlalchemy-redshift redshift-connector", ("SET statement_timeout TO {ms}",)
+    ),
+    "snowflake": _Dialect(
+        "snowflake-sqlalchemy", ("ALTER SESSION SET STATEMENT_TIMEOUT_IN_SECONDS = {s}",)
+    ),
+    "databricks": _Dialect("databricks-sqlalchemy", ("SET STATEMENT_TIMEOUT = {s}",)),
+    "bigquery": _Dialect("sqlalchemy-bigquery"),
 }
 
 _ABOUT_THE_QUERY = ("42", "0A", "26")
@@ -193,7 +197,7 @@ def _engine(source: Source, url: URL, dialect: _Dialect) -> Engine:
         raise UsageError(
             f"source {source.name!r}: the driver of {source.url_env} is not installed",
             code="source_not_set",
-            resolution=f"Install it: pip install 'deskfeed[{dialect.extra}]'",
+            resolution=f"Install it: pip install {dialect.install}",
         ) from None
 
 

@@ -15,13 +15,14 @@ would turn the id 007 into 7. The query says what a column is: `CAST(points AS I
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
+from orchestrations.sources.headers import check_header, separator_of, uneven, uneven_row
 from orchestrations.sources.result import (
     BATCH_ROWS,
     Params,
@@ -32,6 +33,7 @@ from orchestrations.sources.result import (
     unique_columns,
 )
 from orchestrations.spec import Source, data_format
+from orchestrations.sql import describes
 from worker.errors import RunError
 
 MEMORY_LIMIT = "256MB"
@@ -40,7 +42,6 @@ MEMORY_LIMIT = "256MB"
 THREADS = 2
 """Planning shares the machine with workers whose sends are timed to the millisecond."""
 
-_CSV_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -66,6 +67,8 @@ _HARMLESS = (
     "Malformed JSON",
     "Could not parse string",
     "Invalid unicode (byte sequence mismatch) detected",
+    "Value with unterminated quote found",
+    "Maximum line size",
 )
 _TYPE = (
     r"U?INT(?:8|16|32|64|128)|U?(?:TINY|SMALL|BIG|HUGE)?INT|INTEGER|FLOAT|DOUBLE|BOOL|BOOLEAN|DATE|"
@@ -73,6 +76,19 @@ _TYPE = (
 )
 _CONVERSION = re.compile(rf"\bto (?:type )?({_TYPE})\b(?: when casting| failed|$)", re.MULTILINE)
 _CSV_LINE = re.compile(r"\ACSV Error on Line: (\d{1,15})$", re.MULTILINE)
+_CSV_CELLS = re.compile(r"^Expected Number of Columns: (\d{1,9}) Found: (\d{1,9})$", re.MULTILINE)
+_SNIFFING = "Error when sniffing file"
+_JSON_VALUE = "JSON transform error"
+_JSON_LINE = re.compile(
+    r"\A[^\n]{1,2000}?\", (?:at byte \d{1,15} )?in (?:line|record/value) (\d{1,15}): "
+)
+_MIXED = (
+    "a value is of another type than those that the type of its column was found from; write the "
+    'file so that the column has one type from its first rows on (ids as text: "17")'
+)
+
+Tables = Mapping[Path, str]
+"""Which table a file belongs to."""
 
 T = TypeVar("T")
 
@@ -80,29 +96,47 @@ T = TypeVar("T")
 class OpenFiles:
     """The declared tables; made by `open_files`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: Tables) -> None:
         self._connection = connection
+        self._tables = tables
 
     def query(self, sql: str, params: Params | None = None) -> Result:
         """Run a query; see `OpenSource`."""
         # Each query has a cursor of its own: another one would end the stream of the first.
         cursor = self._connection.cursor()
         try:
-            columns = _start(cursor, sql, params or {})
+            columns = _start(cursor, sql, params or {}, self._tables)
         except BaseException:
             cursor.close()
             raise
-        return Result(columns, _batches(cursor, sql))
+        return Result(columns, _batches(cursor, sql, self._tables))
 
 
-def _start(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> tuple[str, ...]:
+def _start(
+    cursor: duckdb.DuckDBPyConnection, sql: str, params: Params, tables: Tables
+) -> tuple[str, ...]:
     """Check and begin the query; return its columns."""
     _told(sql, lambda: _check_statement(cursor, sql), planning=True)
     # Asked for the plan first: an error in it cannot have seen a row, so its words may be shown.
     values = bound(sql, params)
-    _told(sql, lambda: cursor.execute("EXPLAIN " + sql, values), planning=True)
-    _told(sql, lambda: cursor.execute(sql, values))
-    return unique_columns(tuple(str(column[0]) for column in cursor.description or ()))
+    _told(sql, lambda: cursor.execute("EXPLAIN " + sql, values), tables, planning=True)
+    _told(sql, lambda: cursor.execute(sql, values), tables)
+    columns = cursor.description or []
+    _refuse_json([str(name) for name, kind, *_ in columns if str(kind) in ("JSON", "JSON[]")])
+    return unique_columns(tuple(str(column[0]) for column in columns))
+
+
+def _refuse_json(names: list[str]) -> None:
+    """Raise `RunError` when there are columns whose values would be sent as pieces of JSON."""
+    if names:
+        name = names[0]
+        raise RunError(
+            f"column {name!r} of the result is JSON: it has several types in the file, and its "
+            f"texts would be sent in quotes; write x->>'$' AS {_quoted(name)} in the query, with "
+            "the column's name for x (of a list: list_transform(x, lambda v: v->>'$')), or leave "
+            "the column out",
+            code="invalid_columns",
+        )
 
 
 @contextmanager
@@ -130,7 +164,7 @@ def open_files(
         for name, files in tables.items():
             _create_view(connection, name, files)
         _lock(connection, [str(file) for files in tables.values() for file in files], scratch)
-        yield OpenFiles(connection)
+        yield OpenFiles(connection, {file: name for name in tables for file in tables[name]})
     finally:
         connection.close()
 
@@ -157,36 +191,30 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[
     if len(readers) > 1:
         raise RunError(f"table {table!r}: its files are of different kinds")
     function, options = readers.pop()
+    if function == "read_csv":
+        for file in files:
+            check_header(table, file)
     paths = ", ".join(_literal(str(file)) for file in files)
     options += ", union_by_name = true" if len(files) > 1 else ""
     view = f'CREATE VIEW "{table}" AS SELECT * FROM {function}([{paths}]{options})'  # noqa: S608
     try:
         connection.execute(view)
     except duckdb.Error as error:
-        raise RunError(f"table {table!r}: {_words(error, '', planning=True)}") from None
-    if function == "read_csv":
-        _check_separator(connection, table)
+        place = _place(str(error), dict.fromkeys(files, table))
+        words = _words(error, "", place, planning=True)
+        raise RunError(words if place and place in words else f"table {table!r}: {words}") from None
 
 
 def _reader(file: Path) -> tuple[str, str]:
     """Return DuckDB's table function for a file, and its options; nothing is left to guess."""
     kind = data_format(file.name)
     if kind != "csv":
-        return f"read_{kind}", ""
-    separator = _CSV_SEPARATORS[Path(file.name.removesuffix(".gz")).suffix]
+        return f"read_{kind}", ", hive_partitioning = false"
+    separator = separator_of(file) or ","
     return "read_csv", (
         f", all_varchar = true, header = true, delim = {_literal(separator)}, quote = '\"', "
-        "escape = '\"', comment = '', skip = 0"
+        "escape = '\"', comment = '', skip = 0, hive_partitioning = false"
     )
-
-
-def _check_separator(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    columns = [row[0] for row in connection.execute(f'DESCRIBE "{table}"').fetchall()]
-    if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
-        raise RunError(
-            f"table {table!r}: the columns of a .csv file are separated by commas, of a .tsv file "
-            f"by tabs; these are not: {columns[0][:60]!r}"
-        )
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: list[str], scratch: Path | None) -> None:
@@ -204,14 +232,16 @@ def _lock(connection: duckdb.DuckDBPyConnection, files: list[str], scratch: Path
 
 def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     statements = connection.extract_statements(sql)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+    if describes(sql) or len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise RunError("the query must be exactly one SELECT statement (WITH … SELECT is one, too)")
 
 
-def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+def _batches(
+    cursor: duckdb.DuckDBPyConnection, sql: str, tables: Tables
+) -> Iterator[list[tuple[Any, ...]]]:
     rows = 0
     try:
-        while batch := _told(sql, lambda: cursor.fetchmany(BATCH_ROWS)):
+        while batch := _told(sql, lambda: cursor.fetchmany(BATCH_ROWS), tables):
             yield batch
             rows += len(batch)
     except RunError as error:
@@ -220,38 +250,65 @@ def _batches(cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[list[tuple
         cursor.close()
 
 
-def _told(sql: str, call: Callable[[], T], *, planning: bool = False) -> T:
+def _told(
+    sql: str, call: Callable[[], T], tables: Tables | None = None, *, planning: bool = False
+) -> T:
     """Return what a call returns, or raise its error as one of ours, without row values."""
     try:
         return call()
     except duckdb.Error as error:
+        place = _place(str(error), tables or {})
         # `from None`: the original text must not reach a log by way of a traceback.
-        raise RunError(_words(error, sql, planning=planning)) from None
+        raise RunError(_words(error, sql, place, planning=planning)) from None
     except (ValueError, OverflowError) as error:
         raise RunError(f"a value of the result cannot be read ({type(error).__name__})") from None
 
 
-def _words(error: duckdb.Error, sql: str, *, planning: bool) -> str:
+def _words(error: duckdb.Error, sql: str, place: str, *, planning: bool) -> str:
     """Return DuckDB's words, as far as they can only quote the query."""
     text = str(error)
     if isinstance(error, _ABOUT_THE_MACHINE) or (planning and isinstance(error, _ABOUT_THE_QUERY)):
         return _one_line(text)
     kind, _, rest = text.partition(": ")
     kind = kind if re.fullmatch(r"[A-Za-z ]{1,40} Error", kind) else type(error).__name__
-    facts = [phrase for phrase in _HARMLESS if rest.startswith(phrase) or f"\n{phrase}" in rest]
+    facts = [place, *(word for word in _HARMLESS if rest.startswith(word) or f"\n{word}" in rest)]
     if conversion := _CONVERSION.search(rest):
         facts.append(f"a value cannot be converted to {conversion[1]}")
-    if csv_line := _CSV_LINE.search(rest):
+    if not place and (csv_line := _CSV_LINE.search(rest)):
         facts.append(f"line {csv_line[1]} of a CSV file")
     facts.append(place_of(rest, sql))
     known = "; ".join(filter(None, facts))
     return f"{kind}: {known or 'its words may quote values and are left out'}"
 
 
+def _place(text: str, tables: Tables) -> str:
+    """Return the file that an error speaks of, where in it, and what to do: no value of it."""
+    rest = text.partition(": ")[2]
+    named = (file for file in tables if f'"{file}"' in rest or f"\n  file = {file}\n" in rest)
+    file = next(named, None)
+    if file is None:
+        return ""
+    facts = ""
+    if rest.startswith(_SNIFFING):
+        facts = uneven_row(file) or 'it cannot be read as CSV with a header, UTF-8 and quotes "'
+    elif csv_line := _CSV_LINE.search(rest):
+        cells = _CSV_CELLS.search(rest)
+        facts = f"line {csv_line[1]}"
+        facts += f": {uneven(int(cells[1]), int(cells[2]))}" if cells else ""
+    elif json_line := _JSON_LINE.search(rest):
+        facts = f"line {json_line[1]}"
+        facts += f": {_MIXED}" if rest.startswith(_JSON_VALUE) else ""
+    return f"table {tables[file]!r}, file {file.name}" + (f", {facts}" if facts else "")
+
+
 def _one_line(text: str) -> str:
     """Join DuckDB's lines, without carets and without advice on settings that are locked here."""
     lines = (line.strip() for line in text.partition("Possible solutions:")[0].splitlines())
     return " ".join(line for line in lines if line.strip("^~ "))[:1_000]
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[a-z_]+", name) else '"' + name.replace('"', '""') + '"'
 
 
 def _literal(text: str) -> str:

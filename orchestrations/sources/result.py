@@ -55,9 +55,7 @@ def first_rows(result: Result, count: int) -> Result:
 
     def batches() -> Iterator[list[tuple[Any, ...]]]:
         left = count
-        for batch in result.batches:
-            if left <= 0:
-                return
+        while left > 0 and (batch := next(result.batches, None)) is not None:
             yield batch[:left]
             left -= len(batch)
 

@@ -189,9 +189,9 @@ def test_a_destination_for_administrators_takes_nobody_elses_run(shell, tmp_path
     file.write_text(file.read_text() + "admin_only: true\n")
     (tmp_path / "catalog" / "access.yaml").write_text("groups: {desk: operator}\n")
 
-    refused = shell("run", "loyalty", "--json")
-
-    assert "for administrators only" in json.loads(refused.stdout)["error"]["message"]
+    for words in (["run", "loyalty"], ["run", "loyalty", "--dry-run"], ["preview", "loyalty"]):
+        refused = shell(*words, "--json")
+        assert "for administrators only" in json.loads(refused.stdout)["error"]["message"]
     assert ledger.runs.newest(1) == []
 
 

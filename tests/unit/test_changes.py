@@ -56,15 +56,59 @@ def test_drafts_and_other_accounts_do_not_count(folder):
     assert contested(load_catalog(folder), columns) == {name: [] for name in columns}
 
 
-def test_check_warns_of_it_also_when_asked_of_one_only(folder, monkeypatch, tmp_path):
-    add(folder, "survey")
+@pytest.fixture
+def check(folder, monkeypatch, tmp_path):
+    """Return a function that runs `check` on the catalog."""
     monkeypatch.setenv("DESKFEED_CATALOG", str(folder))
     monkeypatch.setenv("DESKFEED_STATE_DIR", str(tmp_path / "state"))
     settings.cache_clear()
-    try:
-        done = CliRunner().invoke(deskfeed, ["check", "loyalty", "--json"])
-    finally:
-        settings.cache_clear()
+    yield lambda *words: CliRunner().invoke(deskfeed, ["check", *words])
+    settings.cache_clear()
+
+
+def needing_since(folder):
+    """Let the first orchestration need a parameter; add another one that has none."""
+    add(folder, "survey")
+    with (folder / "loyalty.yaml").open("a") as file:
+        file.write("params: {since: null}\nquery: since.sql\n")
+    text = (folder / "loyalty.yaml").read_text().replace("query: loyalty.sql\n", "")
+    (folder / "loyalty.yaml").write_text(text)
+    (folder / "since.sql").write_text(SQL.replace("ORDER", "WHERE id > $since ORDER"))
+
+
+def test_a_catalog_is_checked_whole_without_the_values_that_some_queries_need(folder, check):
+    needing_since(folder)
+    done = check("--json")
+    assert done.exit_code == 0
+    found = {item["orchestration"]: item for item in json.loads(done.stdout)["orchestrations"]}
+    assert (found["loyalty"]["not_run"], found["loyalty"]["error"]) == ("needs since", None)
+    assert (found["survey"]["not_run"], found["survey"]["error"]) == (None, None)
+    said = check().stdout
+    assert "loyalty -> socktown: not run: needs since" in said
+    assert "every other query runs" in said
+
+
+def test_a_catalogs_parameters_go_to_those_that_declare_them(folder, check):
+    needing_since(folder)
+    found = json.loads(check("--param", "since=1", "--json").stdout)["orchestrations"]
+    assert [(item["not_run"], item["error"]) for item in found] == [(None, None)] * 2
+    refused = check("--param", "sinse=1", "--json")
+    assert refused.exit_code == 2
+    words = "no orchestration has a parameter 'sinse'; they declare: since"
+    assert json.loads(refused.stdout)["error"]["message"] == words
+
+
+def test_one_that_is_named_needs_its_values(folder, check):
+    needing_since(folder)
+    done = check("loyalty", "--json")
+    assert done.exit_code == 2
+    (found,) = json.loads(done.stdout)["orchestrations"]
+    assert "needs a value for since" in found["error"]["message"]
+
+
+def test_check_warns_of_it_also_when_asked_of_one_only(folder, check):
+    add(folder, "survey")
+    done = check("loyalty", "--json")
     (found,) = json.loads(done.stdout)["orchestrations"]
     assert found["error"] is None
     words = "survey writes to the same account: notes, user_fields.tier; the last wins"

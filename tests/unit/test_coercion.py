@@ -174,6 +174,10 @@ def test_options_that_are_numbers_are_found_by_numbers():
         ("bronze; vip,", ["bronze", "vip"]),
         ("Gold, shiny", ["gold_2"]),
         ("  ", None),
+        (",", None),
+        (" | ;", None),
+        ([None], None),
+        (["", " "], None),
     ],
 )
 def test_a_multiselect_takes_lists_and_separated_text(value, expected):
@@ -193,6 +197,8 @@ def test_a_multiselect_takes_options_only(value):
         (r"\A\h+\Z", "fF09", "g"),
         (r"(?<year>\d{4})", "in 2026", "now"),
         (r"\\z", "\\z", "z"),
+        (r"^[a-f&\]]+$", "a&]", "z"),
+        (r"^\[\h\]&&$", "[f]&&", "[g]&&"),
     ],
 )
 def test_a_regexp_is_read_as_ruby_means_it(pattern, good, bad):
@@ -200,7 +206,23 @@ def test_a_regexp_is_read_as_ruby_means_it(pattern, good, bad):
     assert "regular expression" in refused("regexp", bad, regexp=pattern)
 
 
-@pytest.mark.parametrize("pattern", [None, "", "(", r"\p{Alpha}", r"\G(?>a)"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(None, "", "(", r"\p{Alpha}", r"\G(?>a)"),
+        # These mean something else in Python, which reads them without an error.
+        r"\A[\h-]{36}\z",
+        r"\A[-\h]{36}\z",
+        r"\A[^\H]\z",
+        "^[[:alpha:]]+$",
+        "^[[:upper:]]{2}[[:digit:]]{4}$",
+        "^[a-z&&[^aeiou]]+$",
+        "^[a-z&&x]+$",
+        "^[0-9[xy]]+$",
+        "^[a--z]$",
+        "(?m)x.y",
+    ],
+)
 def test_a_regexp_that_python_cannot_read_is_left_to_zendesk(pattern):
     assert sent("regexp", "anything", regexp=pattern) == "anything"
 

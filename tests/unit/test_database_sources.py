@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+import tomllib
 from contextlib import closing
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import postgres
 import pytest
@@ -16,6 +19,7 @@ from orchestrations.sources import BATCH_ROWS, open_source
 from orchestrations.spec import Source
 from worker.errors import RunError, UsageError
 
+ROOT = Path(__file__).parents[2]
 SECRET = "joe.miller"
 TABLE = "CREATE TABLE people (id INTEGER, name VARCHAR(40), joined DATE)"
 ROWS = f"INSERT INTO people VALUES (1, '{SECRET}', '2026-01-02'), (2, 'Ann', '2026-02-03')"
@@ -197,3 +201,37 @@ def test_a_database_that_cannot_be_reached_is_told_without_its_address(url):
         pass
     assert "secret" not in caught.value.message
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("kind", "packages"),
+    [
+        ("postgresql", "deskfeed[postgres]"),
+        ("mysql", "deskfeed[mysql]"),
+        ("mariadb", "deskfeed[mysql]"),
+        ("snowflake", "snowflake-sqlalchemy"),
+        ("bigquery", "sqlalchemy-bigquery"),
+        ("redshift", "sqlalchemy-redshift redshift-connector"),
+        ("databricks", "databricks-sqlalchemy"),
+    ],
+)
+def test_a_missing_driver_names_what_the_table_of_the_docs_says(kind, packages):
+    with (
+        pytest.raises(UsageError) as caught,
+        opened(f"{kind}+nosuchdriver://me:secret@host/x"),
+    ):
+        pass
+    assert caught.value.resolution.replace("'", "") == f"Install it: pip install {packages}"
+    (row,) = (
+        line for line in (ROOT / "docs" / "catalog.md").read_text().splitlines()
+        if line.startswith("| ") and f"`{kind}" in line and "://`" in line
+    )  # fmt: skip
+    assert all(f"`{package}`" in row for package in packages.split())
+
+
+def test_every_extra_that_is_named_exists():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    code = (ROOT / "orchestrations" / "sources" / "database.py").read_text()
+    named = set(re.findall(r"deskfeed\[(\w+)\]", code))
+    assert named == {"mysql", "postgres"}
+    assert named <= set(project["optional-dependencies"])

@@ -466,3 +466,12 @@ def typed(value, known):
     mapper = mapper_for(MappingRules(), ["name", "external_id", "user_fields.k"], (known,))
     result = mapper.map(1, ("Ada", "1", value))
     return result.user.get("user_fields", {}).get("k") if isinstance(result, Profile) else None
+
+
+def test_a_constant_that_cannot_be_sent_is_mended_in_the_orchestration_not_in_the_query():
+    for values in ({"constants": {"phone": "call me"}}, {"defaults": {"phone": " "}}):
+        (key,) = values
+        with pytest.raises(RunError) as caught:
+            mapper_for(MappingRules.model_validate(values), ("external_id", "name"))
+        assert caught.value.code == "invalid_columns"
+        assert f"under `{key}:` in the orchestration's file" in caught.value.resolution

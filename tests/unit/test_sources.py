@@ -166,12 +166,21 @@ def test_a_query_reads_only_the_declared_files(folder, sql):
         "",
         "-- nothing",
         "SELEC 1",
+        "DESCRIBE people",
+        "desc people",
+        "-- what\nSUMMARIZE people",
+        "(SHOW TABLES)",
     ],
 )
 def test_anything_but_one_select_is_refused_and_changes_no_file(folder, sql):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert failure(folder, sql.format(data=folder / "data")).code == "query_failed"
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("sql", ["DESCRIBE people", "SUMMARIZE people", "SHOW TABLES"])
+def test_what_asks_about_tables_is_told_that_it_is_no_select(folder, sql):
+    assert "exactly one SELECT" in failure(folder, sql).message
 
 
 def test_variables_of_python_are_no_tables_and_the_settings_are_locked(folder):
@@ -212,11 +221,88 @@ def test_a_csv_with_another_separator_is_not_taken_for_one_column(folder):
     assert "separated by commas" in failure(folder, "SELECT 1", t="semi.csv").message
 
 
-def test_a_csv_row_with_too_few_columns_fails_the_query_without_quoting_it(folder):
-    (folder / "bad.csv").write_text(f"id,name\n1,Ann\n{SECRET}\n2,Bob\n")
-    error = failure(folder, "SELECT * FROM t", t="bad.csv")
+def test_a_second_csv_with_another_separator_is_named(folder):
+    (folder / "semi.csv").write_text("id;name\n1;Ann\n")
+    error = failure(folder, "SELECT 1", t=["data/people.csv", "semi.csv"])
+    assert "table 't', file semi.csv: " in error.message
+    assert "separated by commas" in error.message
+
+
+LONG = "1,Ann\n" * 30_000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"id,name\n1,Ann\n{SECRET}\n2,Bob\n", "line 3: it has 1 cell, the header has 2"),
+        (f"id,name\n1,Ann,{SECRET}\n2,Bob\n", "line 2: it has 3 cells, the header has 2"),
+        (f"id,name\n{LONG}{SECRET}\n", "line 30002: it has 1 cell, the header has 2"),
+        (f"id,name\n{LONG}1,Ann,{SECRET}\n", "line 30002: it has 3 cells, the header has 2"),
+        ("# of today\nid,name\n1,Ann\n2,Bob\n", "nothing may stand above it"),
+    ],
+)
+def test_a_csv_row_that_does_not_fit_the_header_is_told_with_its_place_and_not_quoted(
+    folder, text, words
+):
+    (folder / "bad.csv").write_text(text)
+    error = failure(folder, "SELECT * FROM t", t=["data/other.csv", "bad.csv"])
     assert SECRET not in error.message
+    assert "table 't', file bad.csv, line" in error.message
+    assert words in error.message
     assert error.code == "query_failed"
+
+
+@pytest.mark.parametrize(
+    ("form", "line"), [("{}", "line 25001"), ("[{}]", "line")], ids=["lines", "array"]
+)
+def test_a_json_value_of_a_later_type_is_told_with_its_place_and_the_remedy(folder, form, line):
+    objects = [f'{{"id": {n}}}' for n in range(25_000)] + [f'{{"id": "{SECRET}"}}']
+    (folder / "late.json").write_text(form.format((",\n" if "[" in form else "\n").join(objects)))
+    error = failure(folder, "SELECT * FROM t", t="late.json")
+    assert f"table 't', file late.json, {line}" in error.message
+    assert "one type from its first rows on" in error.message
+    assert SECRET not in error.message
+
+
+def test_a_json_column_of_several_types_is_refused_and_the_advice_helps(folder):
+    (folder / "mixed.json").write_text(
+        '[{"external_id": 1, "l": [1, "a"]}, {"external_id": "A2", "l": null}]'
+    )
+    for column, advice in (
+        ("external_id", "external_id->>'$' AS external_id"),
+        ("l", "list_transform(l, lambda v: v->>'$') AS l"),
+    ):
+        error = failure(folder, f"SELECT {column} FROM t", t="mixed.json")
+        assert error.code == "invalid_columns"
+        assert f"column '{column}' of the result is JSON" in error.message
+        assert "list_transform(x, lambda v: v->>'$')" in error.message
+        assert rows(folder, f"SELECT {advice} FROM t", t="mixed.json") == (
+            [("1",), ("A2",)] if column == "external_id" else [(["1", "a"],), (None,)]
+        )
+
+
+@pytest.mark.parametrize("header", ["id,name,id", "id,ID", '"id",id'])
+def test_a_csv_header_that_holds_a_name_twice_is_refused_by_name(folder, header):
+    (folder / "twice.csv.gz").write_bytes(gzip.compress(f"{header}\n1,2,3\n".encode()))
+    error = failure(folder, "SELECT 1", t="twice.csv.gz")
+    assert "table 't', file twice.csv.gz: " in error.message
+    assert "'id'" in error.message
+
+
+def test_columns_without_a_name_may_stand_twice(folder):
+    (folder / "empty.csv").write_text("id,,\n1,,\n")
+    assert rows(folder, "SELECT id FROM t", t="empty.csv") == [("1",)]
+
+
+def test_names_of_folders_are_no_columns(folder):
+    (folder / "id=9").mkdir()
+    (folder / "id=9" / "a.csv").write_text("id,b\n007,x\n")
+    (folder / "id=9" / "a.jsonl").write_text('{"b": "x"}\n')
+    target = folder / "id=9" / "a.parquet"
+    duckdb.connect().execute(f"COPY (SELECT '007' AS id) TO '{target}'")
+    assert rows(folder, "SELECT * FROM t", t="id=9/a.csv") == [("007", "x")]
+    assert rows(folder, "SELECT * FROM t", t="id=9/a.jsonl") == [("x",)]
+    assert rows(folder, "SELECT * FROM t", t="id=9/a.parquet") == [("007",)]
 
 
 def test_a_csv_that_is_not_utf8_is_told_as_such(folder):

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from orchestrations.sql import is_one_select, is_ordered, placeholders, tokens, with_colons
+from orchestrations.sql import (
+    describes,
+    is_one_select,
+    is_ordered,
+    placeholders,
+    tokens,
+    with_colons,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,13 @@ def test_anything_else_is_not(sql):
 def test_placeholders_are_found_where_they_are_and_nowhere_else():
     sql = "SELECT $a, $b, $a FROM t WHERE x = '$c' AND y = $$ $d $$ -- $e\n AND z$f = $1 AND ?"
     assert placeholders(sql) == ["a", "b", "1", "?"]
+
+
+@pytest.mark.parametrize("sql", ["DESCRIBE t", "desc t", "-- x\nSummarize t", "(SHOW TABLES)"])
+def test_what_asks_about_tables_is_no_query_of_rows(sql):
+    assert describes(sql)
+    assert not describes(f"SELECT * FROM ({sql})")
+    assert not describes("FROM show SELECT describe")
 
 
 def test_a_query_for_sqlalchemy_has_its_own_placeholders_and_every_other_colon():

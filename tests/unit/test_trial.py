@@ -12,7 +12,8 @@ from orchestrations.loader import load_catalog
 from orchestrations.mapping import mapper_for
 from orchestrations.reading import QueryReader
 from orchestrations.runs import Options
-from orchestrations.sources import no_variable
+from orchestrations.sources import Result, no_variable
+from orchestrations.sources.result import first_rows
 from worker.digests import digest, key_hash, mark
 from worker.errors import RunError
 from worker.profile import Profile
@@ -89,6 +90,29 @@ def test_a_dry_run_fails_with_its_query(dry):
 def test_a_dry_run_leaves_no_rows_behind(dry, tmp_path):
     dry()
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_dry_run_counts_the_requests_as_a_run_cuts_them(dry):
+    rows = "id,name,mail\n" + "".join(f"{n},{'x' * 60_000},\n" for n in range(1, 101))
+    assert dry(rows=rows).chunks == 2  # a hundred people, six million bytes
+    first = as_sent(1, external_id="1", name="x" * 60_000)
+    assert dry([first], rows=rows).chunks == 2
+    many = "id,name,mail\n" + "".join(f"{n},Ada,\n" for n in range(1, 102))
+    known = [as_sent(n, external_id=str(n), name="Ada") for n in range(1, 3)]
+    assert (dry(rows=many).chunks, dry(known, rows=many).chunks) == (2, 2)
+    assert dry(known, rows=many, send="changed").chunks == 1
+
+
+def test_the_first_rows_are_given_without_a_batch_more_than_they_need():
+    taken = []
+
+    def batches():
+        for number in range(3):
+            taken.append(number)
+            yield [(number,)] * 2
+
+    assert list(first_rows(Result(("n",), batches()), 2).batches) == [[(0,), (0,)]]
+    assert taken == [0]
 
 
 def test_a_preview_shows_profiles_and_refusals_in_order(tmp_path):
