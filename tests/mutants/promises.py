@@ -260,8 +260,8 @@ TURNS = [
     mutant(
         "stop cancels chunks that have ended",
         OUTCOMES,
-        "chunks.c.state.in_(MAY_BE_SENT),\n                    ~unsettled",
-        "chunks.c.state.in_((*MAY_BE_SENT, ChunkState.DONE)),\n                    ~unsettled",
+        "chunks.c.state.in_(MAY_BE_SENT),\n                    runs.c.state",
+        "chunks.c.state.in_((*MAY_BE_SENT, ChunkState.DONE)),\n                    runs.c.state",
         RUN + "stop_changes_nothing_of_what_has_ended",
     ),
     mutant(
