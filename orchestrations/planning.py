@@ -132,9 +132,9 @@ class Planner:
         hash_key = kept.hash_key if only_changed else None
         snapshot = reader.snapshot(orchestration, options, make, hash_key)
         with snapshot.staged as staged:
+            check_thresholds(thresholds_for(orchestration, options), staged)
             if only_changed:
                 staged.drop_unchanged(kept.marks(run.target.account, orchestration.name))
-            check_thresholds(thresholds_for(orchestration, options), staged, staged.unchanged)
             for warning in snapshot.warnings():
                 log.warning("planning_warning", reason=warning)
                 self._ledger.planning.warn(run, warning)
@@ -169,15 +169,8 @@ def thresholds_for(orchestration: Orchestration, options: Options) -> Thresholds
     return Thresholds(fail_below=min(bounds.fail_below, 1))
 
 
-def check_thresholds(thresholds: Thresholds, staged: Staged, unchanged: int = 0) -> None:
-    """Raise `RunError` when the result is too small, too large, or too much of it is refused.
-
-    Args:
-        thresholds: the bounds.
-        staged: the result.
-        unchanged: rows of it that are not sent because Zendesk has them; the share of refused rows
-            is one of the others, or a large result would hide that all that is new is refused.
-    """
+def check_thresholds(thresholds: Thresholds, staged: Staged) -> None:
+    """Raise `RunError` when the result is too small, too large, or too much of it is refused."""
     rows = staged.rows_read
     if rows < thresholds.fail_below:
         what = "no rows" if rows == 0 else f"{rows:,} rows"
@@ -190,11 +183,12 @@ def check_thresholds(thresholds: Thresholds, staged: Staged, unchanged: int = 0)
             f"the query returned {rows:,} rows; thresholds.fail_above is {thresholds.fail_above:,}",
             code="threshold_exceeded",
         )
-    most, failed, counted = thresholds.max_failed_percent, staged.failed, rows - unchanged
-    if most is not None and 100 * failed > most * counted:
-        which = "rows that are not unchanged" if unchanged else "rows"
+    if thresholds.max_failed_percent is None or rows == 0:
+        return
+    failed = staged.failed
+    if 100 * failed > thresholds.max_failed_percent * rows:
         raise RunError(
-            f"{failed:,} of {counted:,} {which} cannot be sent, more than "
-            f"thresholds.max_failed_percent ({most:g} %) allows",
+            f"{failed:,} of {rows:,} rows cannot be sent, more than thresholds.max_failed_percent "
+            f"({thresholds.max_failed_percent:g} %) allows",
             code="threshold_exceeded",
         )

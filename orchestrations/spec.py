@@ -177,8 +177,8 @@ class Thresholds(CatalogModel):
     Attributes:
         fail_below: a result with fewer rows fails the run before anything is sent.
         fail_above: likewise with more rows; None for no bound.
-        max_failed_percent: a larger share of failed rows, of those that are not unchanged, stops
-            the run, which fails; None for no bound.
+        max_failed_percent: a larger share of failed rows stops the run, which fails; None for no
+            bound.
     """
 
     fail_below: int = Field(default=1, ge=0)

@@ -108,15 +108,14 @@ def dry_run(
     """
     snapshot = reader.snapshot(orchestration, options, make, known.hash_key)
     with snapshot.staged as staged:
+        error = _refused(lambda: check_thresholds(thresholds_for(orchestration, options), staged))
         rejected = Counter((str(row.kind), row.code) for row in staged.rejected())
         valid = staged.rows_read - rejected.total()
         send_all = orchestration.send == "all" or options.full
+        error = _refused(lambda: check_thresholds(thresholds_for(orchestration, options), staged))
         all_chunks = staged.chunk_count() if send_all else 0  # before the unchanged are left out
         staged.drop_unchanged(known.marks)
-        not_sent = 0 if send_all else staged.unchanged
-        bounds = thresholds_for(orchestration, options)
-        error = _refused(lambda: check_thresholds(bounds, staged, not_sent))
-        to_send = valid - not_sent
+        to_send = valid if send_all else valid - staged.unchanged
         return DryRun(
             read=staged.rows_read,
             to_send=to_send,

@@ -301,17 +301,6 @@ def test_more_failed_rows_than_allowed_stop_the_run_and_nothing_more_is_sent(led
     assert (view.rows.failed, view.rows.skipped) == (6, 10)
 
 
-def test_the_share_of_failed_rows_is_one_of_those_that_are_not_unchanged(ledger, new_run):
-    ledger.runs.start(replace(new_run(), options={"max_failed_percent": 49}))
-    run = ledger.runs.claim_plan("df-1")
-    ledger.planning.add_chunks(run, 1, [profiles(1, 2)])
-    ledger.planning.complete(run, unchanged=8)
-    deliver(ledger, "df-1", 1, (OutcomeKind.CREATED, OutcomeKind.FAILED))
-
-    assert ledger.runs.close("df-1") == RunState.FAILED
-    assert "1 of 2 rows that are not unchanged" in ledger.runs.get("df-1").error["message"]
-
-
 def test_exactly_as_many_failed_rows_as_allowed_do_not_stop_the_run(ledger, new_run):
     ledger.runs.start(replace(new_run(), options={"max_failed_percent": 50}))
     run = ledger.runs.claim_plan("df-1")

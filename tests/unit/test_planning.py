@@ -156,13 +156,6 @@ def test_too_many_refused_rows_fail_the_run(plan):
         )
 
 
-def test_too_many_refused_rows_are_a_share_of_those_that_are_not_unchanged(plan, confirm):
-    strict = {"send": "changed", "thresholds": "{max_failed_percent: 30}"}
-    confirm(plan(rows=csv(9), **strict))
-    with pytest.raises(RunError, match="1 of 2 rows that are not unchanged cannot be sent"):
-        plan(rows=csv(10) + "11,,x@example.com\n", **strict)
-
-
 def test_a_query_without_a_required_column_fails_before_anything_is_spooled(plan, ledger):
     with pytest.raises(RunError) as caught:
         plan(sql="SELECT id AS external_id FROM people")

@@ -70,13 +70,6 @@ def test_a_dry_run_tells_the_threshold_that_would_fail_it_beside_the_counts(dry)
     assert done.read == 4
 
 
-def test_a_dry_run_tells_the_share_of_refused_rows_as_the_run_would_count_it(dry):
-    strict = {"thresholds": "{max_failed_percent: 30}"}
-    assert dry([CY], **strict).error is None
-    assert dry([CY], send="changed", full=True, **strict).error is None
-    assert "1 of 3 rows" in dry([CY], send="changed", **strict).error.message
-
-
 def test_a_dry_run_of_a_sample_knows_no_thresholds(dry):
     done = dry(sample=1, thresholds="{fail_below: 3}")
     assert (done.read, done.error) == (1, None)

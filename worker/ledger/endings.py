@@ -46,21 +46,16 @@ def final_state(connection: Connection, row: Row[Any]) -> tuple[RunState, RunErr
 
 
 def too_many_failed(connection: Connection, row: Row[Any]) -> RunError | None:
-    """Return what is wrong when more rows failed than the orchestration allows, else None.
-
-    The share is one of the rows that are not unchanged: they were to be sent, or were refused.
-    """
+    """Return what is wrong when more rows failed than the orchestration allows, else None."""
     most = orjson.loads(row.options).get("max_failed_percent")
     if most is None:
         return None
     sums = row_sums(connection, row.run_id, row.rows_read, row.unchanged)
     failed = sums.failed + sums.unconfirmed
-    counted = sums.read - row.unchanged
-    if 100 * failed <= most * counted:
+    if 100 * failed <= most * sums.read:
         return None
-    which = "rows that are not unchanged" if row.unchanged else "rows"
     return RunError(
-        f"{failed:,} of {counted:,} {which} failed or are unconfirmed, more than "
+        f"{failed:,} of {sums.read:,} rows failed or are unconfirmed, more than "
         f"thresholds.max_failed_percent ({most:g} %) allows",
         code="threshold_exceeded",
         resolution=f"Nothing more was sent. See why: deskfeed failures {row.run_id}",
