@@ -225,6 +225,13 @@ def test_tags_that_were_read_are_forgotten_once_the_chunk_is_sent(
     assert tags_of(zendesk) == {1: ["newer", "vip"]}
 
 
+def test_an_empty_list_adds_nothing_and_takes_nothing_away(adding, delivery, zendesk):
+    adding(person(1, []))
+    delivery.submit("df-1", 1)
+    assert tags_of(zendesk) == {1: None}
+    assert zendesk.reads == []
+
+
 def test_reading_without_a_usable_answer_ends(adding, delivery, ledger, zendesk, clock, redis):
     adding(person(1), person(2))
     for _ in range(MOST_READS):

@@ -125,6 +125,8 @@ def _kept_tags(profile: Profile, found: UserRecord) -> list[str]:
 
 
 def _merged(profile: Profile, left: Sequence[str] | None) -> Profile:
+    if profile.user.get("tags") == []:  # nothing is added; sent as it is it would take all away
+        return Profile(profile.row, {k: v for k, v in profile.user.items() if k != "tags"})
     if not left:
         return profile
     tags = list(dict.fromkeys([*left, *map(str, profile.user["tags"])]))
