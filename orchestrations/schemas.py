@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,11 @@ def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
 
 def _attributes(doc: str) -> dict[str, str]:
     """Return name -> description of a docstring's section `Attributes`."""
-    section = doc.partition("Attributes:\n")[2]
+    section = inspect.cleandoc(doc).partition("Attributes:\n")[2]  # Python 3.13 takes indents away
     found: dict[str, str] = {}
     name = ""
     for line in section.splitlines():
-        key = re.match(r" {8}([a-z_]+): (.*)", line)
+        key = re.match(r" {4}([a-z_]+): (.*)", line)
         if key:
             name = key[1]
             found[name] = key[2]

@@ -73,7 +73,7 @@ def test_a_chunk_without_tags_costs_no_request(adding, delivery, zendesk):
     adding(person(1, None), person(2, []))
     delivery.submit("df-1", 1)
     assert (zendesk.reads, zendesk.searches) == ([], [])
-    assert tags_of(zendesk) == {1: None, 2: []}
+    assert tags_of(zendesk) == {1: None, 2: None}
 
 
 def test_a_run_that_replaces_tags_reads_nothing(sending, delivery, zendesk):
