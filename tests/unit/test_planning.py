@@ -11,7 +11,7 @@ from orchestrations.loader import load_catalog
 from orchestrations.planning import PRE_FLIGHTS, Planner
 from orchestrations.report import run_as_json
 from worker.digests import digest, key_hash, mark
-from worker.errors import DestinationError, NotSent, RunError, Superseded
+from worker.errors import DestinationError, NotSent, RunError, Superseded, UsageError
 from worker.ledger import kept
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import Outcome, OutcomeKind
@@ -515,3 +515,19 @@ def test_a_shared_email_is_left_out_where_the_orchestration_says_so(plan, ledger
     view = plan(rows=rows, more="on_shared_email: drop_email\n")
     sent = ledger.outcomes.profiles(view.run.run_id, 1)
     assert [(p.external_id, p.email) for p in sent] == [("1", None), ("2", None)]
+
+
+def test_a_run_whose_principal_may_not_start_it_any_more_asks_and_plans_nothing(tmp_path, ledger):
+    catalog = load_catalog(write_catalog(tmp_path / "catalog"))
+    begun, _ = runs.start(catalog, "loyalty", ledger=ledger, principal="t")
+    (tmp_path / "catalog" / "access.yaml").write_text("users: {t: viewer}\n")
+    run, probe = ledger.runs.claim_plan(begun.run_id), Probe()
+    planner = Planner(
+        ledger=ledger, catalog=catalog, probe=probe, permit=unlimited, scratch=tmp_path / "scratch"
+    )
+
+    with pytest.raises(UsageError, match="t may not run") as caught:
+        planner.plan(run)
+    assert caught.value.code == "access_denied"
+    assert probe.asked == 0
+    assert ledger.views.run(begun.run_id).chunks == {}

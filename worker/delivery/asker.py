@@ -53,7 +53,7 @@ class Asker:
         Raises:
             NoPermit: there is no permit now.
             LimiterUnavailable: Redis does not answer.
-            Superseded: the claim was taken over, or the run was stopped.
+            Superseded: the claim was taken over, or the run does not send now.
             DeskfeedError: what the request ended in.
         """
         self._chunks.renew(claim)
