@@ -9,7 +9,7 @@ COPY orchestrations ./orchestrations
 # The same versions as in development and in the tests: constraints.txt names every one.
 RUN python -m venv /opt/deskfeed \
     && /opt/deskfeed/bin/pip install --no-cache-dir --disable-pip-version-check \
-        -c constraints.txt '.[flower,postgres]'
+        -c constraints.txt '.[alerts,flower,postgres]'
 
 FROM python:3.12.12-slim-bookworm
 # The folder of the ledger belongs to the user, and a new volume mounted there takes that over.

@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about a minute, once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
-	    -c constraints.txt -e '.[dev,flower,postgres]'
+	    -c constraints.txt -e '.[dev,alerts,flower,postgres]'
 	@touch $(STAMP)
 
 demo: setup  ## 2,500 customers from a CSV file into a local Zendesk stand-in, every row accounted for
