@@ -34,7 +34,7 @@ from worker.profile import Profile
 from worker.zendesk.client import Permit
 from worker.zendesk.compare import differences
 from worker.zendesk.payload import is_readable, readable_batches
-from worker.zendesk.replies import RateHeaders, UserRecord
+from worker.zendesk.replies import UserRecord, UsersFound
 
 MOST_LISTED = 1_000
 """So many rows are listed one by one; all are counted."""
@@ -252,7 +252,7 @@ class _Tally:
 class Users(Protocol):
     """What looking up needs of Zendesk; `worker.zendesk.client.ZendeskClient` is one."""
 
-    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+    def users_show_many(self, external_ids: Sequence[str]) -> UsersFound:
         """Return the users that have these external_ids."""
         ...
 
@@ -292,6 +292,6 @@ class Reader:
                 self.failed(error)
                 raise
             else:
-                report(RateHeaders())
-                return found
+                report(found.rate)
+                return found.users
         raise AssertionError("the last try returns or raises")

@@ -12,8 +12,10 @@ from worker.zendesk.replies import (
     JobState,
     JobStatus,
     JobStatuses,
+    RateHeaders,
     ResultItem,
     UserRecord,
+    UsersFound,
 )
 
 
@@ -33,6 +35,7 @@ class Zendesk:
     by_email: dict = field(default_factory=dict)
     searches: list = field(default_factory=list)
     search_answers: list = field(default_factory=list)
+    rate: RateHeaders = field(default_factory=RateHeaders)
 
     def create_or_update_many(self, profiles):
         self.posts.append([p.row for p in profiles])
@@ -71,7 +74,8 @@ class Zendesk:
             answer = self.read_answers.pop(0)
             if answer is not None:
                 raise answer
-        return tuple(self.users[key] for key in external_ids if key in self.users)
+        found = tuple(self.users[key] for key in external_ids if key in self.users)
+        return UsersFound(found, self.rate)
 
     def users_search(self, *, external_id=None, email=None):
         self.searches.append(external_id or email)
@@ -80,7 +84,8 @@ class Zendesk:
             if answer is not None:
                 raise answer
         found = self.users.get(external_id) if external_id else None
-        return (found,) if found else tuple(self.by_email.get(email, ()))
+        users = (found,) if found else tuple(self.by_email.get(email, ()))
+        return UsersFound(users, self.rate)
 
     def has(self, profile, created_at=None, **changes):
         """Let a profile's user be there, as it was sent but for some changes."""

@@ -20,7 +20,7 @@ from worker.settings import Settings
 from worker.times import Times
 from worker.zendesk.auth import Secrets
 from worker.zendesk.client import ZendeskClient
-from worker.zendesk.replies import JobAccepted, JobStatuses, UserRecord
+from worker.zendesk.replies import JobAccepted, JobStatuses, UsersFound
 
 log = structlog.get_logger(__name__)
 
@@ -111,13 +111,13 @@ class KeptClient:
         """Ask for jobs; raises what `ZendeskClient` raises, and `Renewed`."""
         return self._heeding(lambda: self._client.job_statuses(job_ids))
 
-    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+    def users_show_many(self, external_ids: Sequence[str]) -> UsersFound:
         """Ask for users; raises what `ZendeskClient` raises, and `Renewed`."""
         return self._heeding(lambda: self._client.users_show_many(external_ids))
 
     def users_search(
         self, *, external_id: str | None = None, email: str | None = None
-    ) -> tuple[UserRecord, ...]:
+    ) -> UsersFound:
         """Search users; raises what `ZendeskClient` raises, and `Renewed`."""
         return self._heeding(
             lambda: self._client.users_search(external_id=external_id, email=email)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from faults.injections import (
     POST,
@@ -42,6 +42,8 @@ class Fault:
         may: outcomes that rows may have beside created and updated.
         freezes: whether a process stands still, and with it perhaps SQLite's one write lock.
         recovers: whether something has to be found and taken up again within the bound.
+        of: whose recovery it is, of the `chunks` (and plan), or of the `report` of the run's end.
+        times: so often at least it has to befall.
         patience: seconds after which the run should surely have ended.
     """
 
@@ -52,10 +54,16 @@ class Fault:
     may: frozenset[str] = field(default=frozenset())
     freezes: bool = False
     recovers: bool = True
+    of: Literal["chunks", "report"] = "chunks"
+    times: int = 1
     patience: float = 120.0
 
 
 # --- the list -----------------------------------------------------------------------------------
+
+
+AT_THE_END = {"run.closed", "finish.sent"}
+"""There every chunk has ended; what is left to do is to tell of it."""
 
 
 def _processes() -> list[Fault]:
@@ -64,6 +72,7 @@ def _processes() -> list[Fault]:
             f"{words} at {name}",
             partial(at_failpoint, name=name, action=action),
             freezes=action == "stop",
+            of="report" if name in AT_THE_END else "chunks",
         )
         for name in NAMES
         for action, words in SIGNALS.items()
@@ -154,12 +163,11 @@ def _zendesk() -> list[Fault]:
     rules |= {name: {"action": "job", **rule} for name, rule in JOBS_GONE_WRONG.items()}
     return [
         *(
-            Fault(name, partial(scripted, rule=rule), recovers=False)
+            Fault(name, partial(scripted, rule=rule), times=rule["count"])
             for name, rule in rules.items()
         ),
         *(
-            Fault(f"POST redirected with {status}", partial(redirect, status=status),
-                  recovers=False)
+            Fault(f"POST redirected with {status}", partial(redirect, status=status))
             for status in (301, 302, 303, 307, 308)
         ),
     ]  # fmt: skip
@@ -168,7 +176,6 @@ def _zendesk() -> list[Fault]:
 STUCK = Fault(
     "job stuck",
     partial(scripted, rule={"action": "job", "state": "stuck", "count": 1}),
-    recovers=False,
     patience=400.0,
 )
 """It is given up after half an hour, three minutes with scaled times."""

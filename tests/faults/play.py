@@ -47,8 +47,9 @@ def play(scene: Scene, fault: Fault) -> Told:
     if scene.count_in_the_end is not None:
         scene.injected = scene.count_in_the_end()
     history = read(scene.ledger, scene.run_id, scene.stage.sandbox, samples)
-    seconds = recovery(samples, scene.fault_at)
+    seconds = recovery(samples, scene.fault_at) if fault.of == "chunks" else scene.told_after()
     found = [*check(history), *_outcomes(history, fault), *_departure(scene, code)]
+    found += _injection(scene, fault)
     return Told(fault.name, scene.injected, duplicates(history), seconds, tuple(found))
 
 
@@ -58,7 +59,7 @@ def duplicates(history: History) -> int:
 
 
 def late(told: Told, fault: Fault, scene: Scene, bound: float | None = None) -> str | None:
-    """Return the complaint about a recovery that took too long, or None.
+    """Return the complaint about a recovery that took too long, or that nobody saw, or None.
 
     Args:
         told: what came of the fault.
@@ -69,7 +70,11 @@ def late(told: Told, fault: Fault, scene: Scene, bound: float | None = None) -> 
     bound = bound or scene.times.lease + scene.times.sweep + SLACK_S
     if fault.freezes:  # until it goes on nobody may write, and its late POST pauses the account
         bound += standstill(scene.times) + scene.times.unreachable
-    if not fault.recovers or told.recovery_s is None or told.recovery_s <= bound:
+    if not fault.recovers:
+        return None
+    if told.recovery_s is None:
+        return "nothing was under way at the fault, or nobody saw it go on"
+    if told.recovery_s <= bound:
         return None
     return f"recovery took {told.recovery_s:.1f} s, more than {bound:.1f} s"
 
@@ -80,6 +85,13 @@ def _outcomes(history: History, fault: Fault) -> list[str]:
         kinds.update(kind for _, kind, _ in results)
     odd = {kind: n for kind, n in kinds.items() if kind not in fault.may | {"created", "updated"}}
     return [f"rows ended as {odd}, which this fault does not explain"] if odd else []
+
+
+def _injection(scene: Scene, fault: Fault) -> list[str]:
+    """A rule that acted less often than it was to shows less than it says."""
+    if scene.injected >= fault.times:
+        return []
+    return [f"it befell {scene.injected} times, not {fault.times}"]
 
 
 def _departure(scene: Scene, code: int | None) -> list[str]:

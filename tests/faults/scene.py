@@ -228,6 +228,11 @@ class Scene:
     def _is_told(self) -> bool:
         return bool(self.ledger.views.events(self.run_id, "run_reported"))
 
+    def told_after(self) -> float | None:
+        """Seconds from the fault until somebody had told of the run's end."""
+        told = self.ledger.views.events(self.run_id, "run_reported")
+        return max(0.0, told[0].at - self.fault_at) if told else None
+
     def dismiss_victim(self) -> int | None:
         """End the victim as a deploy does, if it lives; returns its exit code."""
         if self.victim is None:

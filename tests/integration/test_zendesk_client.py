@@ -296,7 +296,7 @@ def test_half_a_list_of_staff_is_no_list(connect):
 def test_users_are_read_back_by_external_id(connect):
     users = {"users": [{"id": 9, "external_id": "a b&c", "created_at": "2026-11-24T03:00:00Z"}]}
     with Server(saying(users)) as server:
-        (record,) = connect(server.url).users_show_many(["a b&c", "ü/?#"])
+        (record,) = connect(server.url).users_show_many(["a b&c", "ü/?#"]).users
 
     assert (record.user_id, record.external_id) == (9, "a b&c")
     target = target_of(server.requests[0])
@@ -321,7 +321,7 @@ def test_ids_that_are_no_batch_are_a_mistake_of_ours(connect, ids):
 )
 def test_one_person_is_searched_and_nothing_of_the_key_ends_the_query(connect, asked, query):
     with Server(saying({"users": [{"id": 9, "external_id": "X"}]})) as server:
-        (record,) = connect(server.url).users_search(**asked)
+        (record,) = connect(server.url).users_search(**asked).users
 
     assert record.user_id == 9
     assert target_of(server.requests[0]) == f"/api/v2/users/search.json?{query}"

@@ -130,6 +130,7 @@ class Judge:
             self._accounted(world, run_id, plan)
         self._posts(world)
         self._people(world)
+        self._tags(world)
         self._rate(world)
         self._digests(world)
 
@@ -210,6 +211,18 @@ class Judge:
             self._demand(max(keys.values(), default=0) <= 1, f"G2: users made twice: {keys}")
         for user in world.zendesk.users:
             self._demand("external_id" in user or "email" in user, "G4: a user without a key")
+
+    def _tags(self, world: Any) -> None:
+        """With `tags: add` nobody loses a tag, and whoever was sent one has it."""
+        shown = {user["notes"]: user for user in world.zendesk.users if "notes" in user}
+        for run_id, plan in world.plans.items():
+            if plan.options.get("adds_tags") and plan.parent is None:
+                for profile in (p for chunk in plan.chunks for p in chunk):
+                    name = f"{run_id}/{profile.row}"
+                    if name in shown:
+                        due = {*world.had_tags.get(name, ()), *profile.user.get("tags", ())}
+                        lost = due - set(shown[name].get("tags", ()))
+                        self._demand(not lost, f"tags: {name} has lost {lost}")
 
     def _rate(self, world: Any) -> None:
         """G6: no rolling window holds more than the budget, by the stamps in Redis' time.

@@ -13,6 +13,8 @@ BRANCHES = {
     "event: chunk_unclear": "a POST or job became unclear and was left to settle",
     "event: chunk_split": "a chunk refused as a whole was bisected",
     "read back": "rows whose attempts were spent were read back",
+    "tags read": "tags were read before they were added to",
+    "searched": "a person with tags was searched for by e-mail",
     "event: rows_again": "rows in conflict were put into a last chunk",
     "outcome: payload_changed": "a payload that had changed was not sent",
     "event: chunk_quarantined": "a poisoned chunk was put aside",

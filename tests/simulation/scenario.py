@@ -18,7 +18,7 @@ from tests.simulation.process import Process
 from tests.simulation.small_redis import SmallRedis
 from tests.simulation.tally import Say
 from tests.simulation.zendesk import Zendesk
-from worker.digests import digest
+from worker.digests import digest, sent_digest
 from worker.errors import RunError
 from worker.hints import Plan
 from worker.ledger.records import Limits, NewRun, Target
@@ -44,6 +44,7 @@ class Rows:
     parent: str | None = None
     rejected: list[RejectedRow] = field(default_factory=list)
     unchanged: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[int]:
         """The numbers of all that need an outcome of their own; a retry's are its parent's."""
@@ -98,6 +99,7 @@ class World:
         self.memory_lost = self.loop.now  # when Redis last forgot what was sent
         self.plans: dict[str, Rows] = {}
         self.digests: dict[str, bytes] = {}
+        self.had_tags: dict[str, set[str]] = {}  # by name of the row: before anything was sent
         self.told: list[str] = []  # runs of whose end a worker has told
         self.retried = False
         self.poison: tuple[str, int] | None = None
@@ -141,11 +143,13 @@ class World:
 
     def _add_run(self, run_id: str) -> None:
         sizes = [self.dice.rng.choice((1, 2, 3, 4)) for _ in range(self.dice.rng.randint(1, 3))]
+        options = {"adds_tags": True} if self.dice.rng.random() < 0.25 else {}
         row, chunks = 1, []
         for size in sizes:
-            chunks.append([self._profile(run_id, row + n) for n in range(size)])
+            make = self._tagged if options else self._profile
+            chunks.append([make(run_id, row + n) for n in range(size)])
             row += size
-        plan = Rows(chunks)
+        plan = Rows(chunks, options=options)
         if self.dice.rng.random() < 0.3:
             words = (OutcomeKind.FAILED, "missing_key", "there is neither external_id nor email")
             plan.rejected.append(RejectedRow(row, *words))
@@ -154,7 +158,7 @@ class World:
         if self.dice.chance(0.03):
             self.poison = (run_id, self.dice.rng.randint(1, len(sizes)))
             self.say.fault("poisoned chunk")
-        new = NewRun(run_id, f"o-{run_id}", run_id, TARGET, self.limits, {}, "operator")
+        new = NewRun(run_id, f"o-{run_id}", run_id, TARGET, self.limits, options, "operator")
         self.loop.call_in(self.dice.between(0, 3), lambda: self._start(new))
 
     def _start(self, new: NewRun) -> None:
@@ -181,6 +185,21 @@ class World:
                 {"id": 7_000_000 + row, "created_at": "2020-01-01T00:00:00Z", **known}
             )
         self.digests[name] = digest(user)
+        return Profile(row, user)
+
+    def _tagged(self, run_id: str, row: int) -> Profile:
+        """A row of a run that adds tags: it has an external_id, and whom it means may have some."""
+        name, email = f"{run_id}/{row}", f"{run_id}.{row}@example.com"
+        user: dict[str, Any] = {"name": f"Person {row}", "notes": name, "email": email}
+        user["external_id"] = f"C-{run_id}-{row}"
+        if self.dice.rng.random() < 0.8:
+            user["tags"] = ["vip", f"row-{row}"]
+        if self.dice.rng.random() < 0.5:
+            key = self.dice.rng.choice(("external_id", "email"))
+            old = {"id": 8_000_000 + row, "created_at": "2020-01-01T00:00:00Z", key: user[key]}
+            self.zendesk.users.append({**old, "tags": ["old", f"was-{name}"]})
+            self.had_tags[name] = {"old", f"was-{name}"}
+        self.digests[name] = sent_digest(user, adds_tags=True)
         return Profile(row, user)
 
     # --- workers --------------------------------------------------------------------------------
@@ -288,8 +307,9 @@ class World:
             if kept:
                 self.say.fault("operator retried")
                 child = f"{run_id}-r"
-                self.plans[child] = Rows(kept, parent=run_id)
-                words = (f"o-{run_id}", child, TARGET, self.limits, {}, "operator", run_id)
+                options = self.plans[run_id].options
+                self.plans[child] = Rows(kept, parent=run_id, options=options)
+                words = (f"o-{run_id}", child, TARGET, self.limits, options, "operator", run_id)
                 self._start(NewRun(child, *words))
 
     def _peace(self) -> None:

@@ -19,13 +19,14 @@ from tests.simulation.dice import Dice
 from tests.simulation.loop import Loop
 from tests.simulation.tally import Say
 from worker.errors import Ambiguous, NotSent
+from worker.ledger.recovery import MOST_UNCLEAR
 from worker.profile import Profile
 from worker.zendesk.answer import Answer
 from worker.zendesk.payload import encode_users
 from worker.zendesk.replies import (
     JobAccepted,
     JobStatuses,
-    UserRecord,
+    UsersFound,
     read_job_accepted,
     read_job_statuses,
     read_users,
@@ -144,9 +145,22 @@ class Zendesk:
             return self._answer(401, {"error": "Couldn't authenticate you"})
         if self._happens("look failed"):
             return self._answer(500, "oops")
-        self.say.count("read back")
+        assert self.loop.current is not None
+        spent = self.loop.current.claim.spent >= MOST_UNCLEAR
+        self.say.count("read back" if spent else "tags read")
         wanted = {external_id.lower() for external_id in external_ids}
         users = [u for u in self.users if str(u.get("external_id", "")).lower() in wanted]
+        return self._answer(200, {"users": users})
+
+    def search(self, *, external_id: str | None, email: str | None) -> Answer:
+        """GET users/search, which lags behind nothing here."""
+        if not self._arrived():
+            return self._answer(401, {"error": "Couldn't authenticate you"})
+        if self._happens("look failed"):
+            return self._answer(500, "oops")
+        self.say.count("searched")
+        key, value = ("external_id", external_id) if external_id else ("email", email)
+        users = [u for u in self.users if str(u.get(key, "")).lower() == str(value).lower()]
         return self._answer(200, {"users": users})
 
     def _arrived(self) -> bool:
@@ -271,6 +285,12 @@ class Port:
         """As the real client's."""
         return read_job_statuses(self._zendesk.look(job_ids), job_ids)
 
-    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+    def users_show_many(self, external_ids: Sequence[str]) -> UsersFound:
         """As the real client's."""
         return read_users(self._zendesk.show(external_ids))
+
+    def users_search(
+        self, *, external_id: str | None = None, email: str | None = None
+    ) -> UsersFound:
+        """As the real client's."""
+        return read_users(self._zendesk.search(external_id=external_id, email=email))

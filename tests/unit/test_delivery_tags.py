@@ -26,7 +26,7 @@ from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.schema import chunks
 from worker.ledger.states import RunState
 from worker.profile import Profile
-from worker.zendesk.replies import UserRecord
+from worker.zendesk.replies import RateHeaders, UserRecord
 
 
 def person(row, tags=("vip",), **more):
@@ -279,3 +279,15 @@ def test_the_run_remembers_that_its_orchestration_adds_tags():
     adds = Orchestration(**keys, tags="add")
     assert Options().as_json(adds)["adds_tags"] is True
     assert "adds_tags" not in Options().as_json(Orchestration(**keys))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["show_many", "search"])
+def test_the_headers_of_reading_reach_the_limiter(known, adding, delivery, zendesk, redis):
+    (first,) = adding(person(1))
+    if known:
+        zendesk.has(first, tags=["old"])
+    zendesk.rate = RateHeaders(limit=700, remaining=0, reset_s=30.0)
+    answer = delivery.submit("df-1", 1)
+    assert isinstance(answer, Wait), "Zendesk said that nothing is left of the minute"
+    assert answer.why in {"limiter", "tags_permit", "permit"} or answer.seconds > 1
+    assert zendesk.posts == []

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 from faults.injections import SIGNALS
 from faults.matrix import DEFAULT_TIMES, FAST, FAULTS
+from faults.play import Told, late
 from faults.scene import recovery
 from faults.table import DOCS
 from history import Sample
 
 from worker.failpoints import NAMES
+from worker.times import Times
 
 
 def seen(at, state, fence=1, looks=0, seq=1, not_before=None):
@@ -68,3 +73,22 @@ def test_a_planner_has_gone_on_when_another_one_claims():
 
 def test_when_all_has_ended_nothing_is_measured():
     assert recovery([seen(10, "done"), seen(10, "succeeded", seq=0)], 10.0) is None
+
+
+def test_a_recovery_that_nobody_saw_is_no_good_verdict():
+    fault = next(iter(FAST))
+    unseen = Told(fault.name, 1, 0, None, ())
+
+    assert "nobody saw" in late(unseen, fault, SimpleNamespace(times=Times()), 60.0)
+    assert (
+        late(replace(unseen, recovery_s=60.0), fault, SimpleNamespace(times=Times()), 60.0) is None
+    )
+    assert "61.0 s" in late(
+        replace(unseen, recovery_s=61.0), fault, SimpleNamespace(times=Times()), 60.0
+    )
+
+
+def test_only_what_a_fault_keeps_befalling_has_no_bound():
+    assert [fault.name for fault in FAULTS if not fault.recovers] == [
+        "every child that claims dies"
+    ]

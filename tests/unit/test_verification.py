@@ -12,7 +12,7 @@ from orchestrations.verification import Reader, Verifier
 from worker.errors import DestinationError, NotSent, Throttled, UsageError
 from worker.profile import Outcome, OutcomeKind
 from worker.zendesk.client import unlimited
-from worker.zendesk.replies import Identity, RateHeaders, UserRecord
+from worker.zendesk.replies import Identity, RateHeaders, UserRecord, UsersFound
 
 ROWS = "id,name,mail\n1,Ada,ada@example.com\n2,Bob,bob@example.com\n3,Cy,cy@example.com\n"
 
@@ -227,6 +227,9 @@ def test_a_retry_names_the_run_that_can_be_verified(ledger, delivered, verify):
     assert "deskfeed verify df-parent" in caught.value.resolution
 
 
+TOLD = RateHeaders(700, 12, 30.0)
+
+
 class Users:
     """Answers, or raises what it is told to, in order."""
 
@@ -255,20 +258,20 @@ def reader(users):
 
 
 def test_each_request_takes_a_permit_and_tells_of_its_answer():
-    ask, told, slept = reader(Users(()))
+    ask, told, slept = reader(Users(UsersFound((), TOLD)))
 
     assert ask(["1"]) == ()
-    assert told == ["permit", RateHeaders()]
+    assert told == ["permit", TOLD]
     assert slept == []
 
 
 def test_zendesk_asking_to_wait_is_heeded():
     busy = Throttled("slowly", retry_after_seconds=3.0)
-    ask, told, slept = reader(Users(busy, NotSent("no answer"), ()))
+    ask, told, slept = reader(Users(busy, NotSent("no answer"), UsersFound((), TOLD)))
 
     assert ask(["1"]) == ()
     assert told == [
-        "permit", "rate_limited", "permit", "destination_unavailable", "permit", RateHeaders(),
+        "permit", "rate_limited", "permit", "destination_unavailable", "permit", TOLD,
     ]  # fmt: skip
     assert slept == [7.0, 7.0]
 

@@ -146,7 +146,7 @@ def test_404_in_json_means_that_zendesk_knows_none_of_the_jobs():
     gone = Answer(404, {}, b'{"error":"RecordNotFound","description":"Not found"}')
 
     assert dict(read_job_statuses(gone, [JOB])) == {}
-    assert read_users(gone) == ()
+    assert read_users(gone).users == ()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_no_user_in_the_answer_is_no_identity():
 def test_users_are_read_with_the_time_they_were_made(said, created_at):
     user = {"id": 9, "external_id": "X1", "created_at": said, "name": "Jo"}
 
-    (record,) = read_users(ok({"users": [user, {"id": None}, 7]}))
+    (record,) = read_users(ok({"users": [user, {"id": None}, 7]})).users
 
     assert (record.user_id, record.external_id, record.created_at) == (9, "X1", created_at)
     assert record.attributes == user
@@ -231,7 +231,7 @@ def test_users_are_read_with_the_time_they_were_made(said, created_at):
 def test_no_repr_of_a_result_shows_a_customer():
     item = {"id": 9, "email": "zoe@x.example", "external_id": "X-zoe", "details": "Email: zoe bad"}
     found = statuses(job(results=[item]))
-    users = read_users(ok({"users": [{"id": 9, "external_id": "X-zoe", "name": "zoe"}]}))
+    users = read_users(ok({"users": [{"id": 9, "external_id": "X-zoe", "name": "zoe"}]})).users
 
     assert "zoe" not in repr(found) + repr(found[JOB].results) + repr(users)
 

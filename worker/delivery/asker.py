@@ -6,7 +6,6 @@ What prevents an answer is no failure of the chunk: its claim is given back, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import structlog
 
@@ -14,10 +13,9 @@ from worker.delivery.context import Context
 from worker.errors import DeskfeedError, DestinationError, LimiterUnavailable, Renewed, Throttled
 from worker.hints import Step, Wait
 from worker.ledger.records import Claim
+from worker.zendesk.replies import UsersFound
 
 log = structlog.get_logger(__name__)
-
-_T = TypeVar("_T")
 
 
 class NoPermit(DeskfeedError):
@@ -47,7 +45,7 @@ class Asker:
         self._chunks = context.ledger.chunks
         self._why = why
 
-    def ask(self, claim: Claim, call: Callable[[], _T]) -> _T:
+    def ask(self, claim: Claim, call: Callable[[], UsersFound]) -> UsersFound:
         """Send one request with a permit, and renew the claim for as long as it may take.
 
         Raises:
@@ -65,7 +63,7 @@ class Asker:
         except DeskfeedError as error:
             self._in.permits.failed(ticket, error)
             raise
-        self._in.permits.answered(ticket)
+        self._in.permits.answered(ticket, answer.rate)
         return answer
 
     def put_off(self, claim: Claim, error: DeskfeedError) -> Step | None:

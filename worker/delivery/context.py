@@ -19,7 +19,7 @@ from worker.ledger.records import Account, Limits, Target
 from worker.limiter import Limiter
 from worker.profile import Outcome, Profile
 from worker.times import Times
-from worker.zendesk.replies import JobAccepted, JobStatuses, UserRecord
+from worker.zendesk.replies import JobAccepted, JobStatuses, UsersFound
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +47,13 @@ class Client(Protocol):
         """Return the jobs that Zendesk knows of these."""
         ...
 
-    def users_show_many(self, external_ids: Sequence[str]) -> Sequence[UserRecord]:
+    def users_show_many(self, external_ids: Sequence[str]) -> UsersFound:
         """Return the users that have these external_ids, one batch of `readable_batches`."""
         ...
 
     def users_search(
         self, *, external_id: str | None = None, email: str | None = None
-    ) -> Sequence[UserRecord]:
+    ) -> UsersFound:
         """Return the users that have this one external_id or e-mail."""
         ...
 

@@ -59,7 +59,7 @@ class ReadBack:
         found: dict[str, UserRecord] = {}
         for batch in readable_batches(wanted):
             client = self._in.clients(claim.target)
-            for user in self._asker.ask(claim, partial(client.users_show_many, batch)):
+            for user in self._asker.ask(claim, partial(client.users_show_many, batch)).users:
                 if user.external_id is not None:
                     found[user.external_id.lower()] = user
         return found

@@ -86,7 +86,7 @@ class TagAdder:
         rows = [profile for profile in claim.profiles if profile.user.get("tags")]
         new = {(p.external_id or "").lower(): p for p in rows if p.row not in left}
         for batch in readable_batches([profile.external_id or "" for profile in new.values()]):
-            users = self._asker.ask(claim, partial(client.users_show_many, batch))
+            users = self._asker.ask(claim, partial(client.users_show_many, batch)).users
             found = {(user.external_id or "").lower(): user for user in users}
             for external_id in map(str.lower, batch):
                 profile = new[external_id]
@@ -112,7 +112,7 @@ class TagAdder:
         return shown[0] if shown else users[0] if len(users) == 1 else None
 
     def _found(self, claim: Claim, client: Client, **wanted: str) -> Sequence[UserRecord]:
-        return self._asker.ask(claim, lambda: client.users_search(**wanted))
+        return self._asker.ask(claim, lambda: client.users_search(**wanted)).users
 
 
 def _email_of(user: UserRecord) -> str:

@@ -38,7 +38,7 @@ from worker.zendesk.replies import (
     Identity,
     JobAccepted,
     JobStatuses,
-    UserRecord,
+    UsersFound,
     read_field_page,
     read_identity,
     read_job_accepted,
@@ -238,7 +238,7 @@ class ZendeskClient:
             after = "&page%5Bafter%5D=" + quote(page.after_cursor, safe="", errors="replace")
         raise unclear(f"a list has more than {most} pages", posted=False)
 
-    def users_show_many(self, external_ids: Sequence[str]) -> tuple[UserRecord, ...]:
+    def users_show_many(self, external_ids: Sequence[str]) -> UsersFound:
         """Return the users that have these external_ids, in any order; unknown ones are missing.
 
         Args:
@@ -257,7 +257,7 @@ class ZendeskClient:
 
     def users_search(
         self, *, external_id: str | None = None, email: str | None = None
-    ) -> tuple[UserRecord, ...]:
+    ) -> UsersFound:
         """Return the users that have one external_id, or one e-mail, be it a secondary one.
 
         Zendesk's search lags behind what was written by a minute or two.

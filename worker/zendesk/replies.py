@@ -77,6 +77,19 @@ class UserRecord:
     attributes: Mapping[str, Any] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class UsersFound:
+    """The users of one answer.
+
+    Attributes:
+        users: in any order; those that Zendesk does not know are missing.
+        rate: what the answer's headers said about the request budget.
+    """
+
+    users: tuple[UserRecord, ...]
+    rate: RateHeaders = field(default_factory=RateHeaders)
+
+
 def read_job_accepted(answer: Answer) -> JobAccepted:
     """Read the answer to create_or_update_many: the job that Zendesk queued.
 
@@ -162,16 +175,16 @@ def read_staff_page(answer: Answer) -> StaffPage:
     return page
 
 
-def read_users(answer: Answer) -> tuple[UserRecord, ...]:
+def read_users(answer: Answer) -> UsersFound:
     """Read the answer to users/show_many; 404 with a JSON body means that there are none.
 
     Raises:
         DestinationError, Throttled, NotSent: as `read_job_statuses`.
     """
     if _knows_none(answer):
-        return ()
+        return UsersFound((), answer.rate)
     users = (_user(item) for item in _listed(answer, "users"))
-    return tuple(user for user in users if user is not None)
+    return UsersFound(tuple(user for user in users if user is not None), answer.rate)
 
 
 # --- parts ----------------------------------------------------------------------------------------
