@@ -12,7 +12,7 @@ a column has, what stands for NULL, what is sent with every row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
@@ -174,8 +174,8 @@ class Mapper:
             if self._adds_tags and "tags" in user:
                 detail = "`tags: add` finds the tags that a person has by external_id"
                 raise CannotSend(detail, code="missing_external_id")
-        if self._staff:
-            self._refuse_staff(user)
+        if self._staff and (detail := who_of_staff(user, self._staff)):
+            raise CannotSend(detail, code="staff_member")
         fields = self._fields_base.copy()
         self._fill(fields, self._fields, values)
         if fields:
@@ -205,16 +205,6 @@ class Mapper:
             elif blank is not _OMIT:
                 sent[key] = blank
 
-    def _refuse_staff(self, user: dict[str, Any]) -> None:
-        external_id, email = user.get("external_id"), user.get("email")
-        if external_id and key_of(external_id, None) in self._staff:
-            detail = "an agent or admin of the account has this external_id"
-        elif email and key_of(None, email) in self._staff:
-            detail = "an agent or admin of the account has this e-mail"
-        else:
-            return
-        raise CannotSend(detail, code="staff_member")
-
     def _rejected(self, row: int, values: Sequence[Any], code: str, detail: str) -> RejectedRow:
         return RejectedRow(
             row,
@@ -235,6 +225,21 @@ class Mapper:
         except CannotSend:
             return None
         return text if text and len(text) <= MAX_KEPT_IDENTITY else None
+
+
+def who_of_staff(user: Mapping[str, Any], staff: AbstractSet[str]) -> str | None:
+    """Return why a user object is somebody of the account's staff, or None if it is not.
+
+    Args:
+        user: what would be sent.
+        staff: keys (`worker.profile.key_of`) of the account's agents and admins.
+    """
+    external_id, email = user.get("external_id"), user.get("email")
+    if external_id and key_of(external_id, None) in staff:
+        return "an agent or admin of the account has this external_id"
+    if email and key_of(None, email) in staff:
+        return "an agent or admin of the account has this e-mail"
+    return None
 
 
 def mapper_for(

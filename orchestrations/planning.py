@@ -91,14 +91,13 @@ class Planner:
         """
         self._authorize(run)
         pre_flight = PreFlight(self._probe, self._permit, run.target.account, self._cache)
-        if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
-            self._ledger.planning.clear(run)
-            self._check(pre_flight)
-            spool_kept(self._ledger, run)
-            return
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
         found = self._check(pre_flight, orchestration)
+        if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
+            # Whoever has become an agent since the rows were mapped must not be overwritten.
+            spool_kept(self._ledger, run, found.staff)
+            return
         make = partial(pre_flight.mapper, orchestration, found=found)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_leftovers(run)

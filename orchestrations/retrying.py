@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -18,6 +19,7 @@ import structlog
 
 from orchestrations.access import Principal
 from orchestrations.loader import Catalog
+from orchestrations.mapping import who_of_staff
 from orchestrations.runs import (
     Options,
     authorize,
@@ -221,15 +223,20 @@ def _derived_key(ledger: Ledger, parent: Run, codes: tuple[str, ...]) -> str:
 # --- planning a retry -----------------------------------------------------------------------------
 
 
-def spool_kept(ledger: Ledger, run: Run) -> None:
+def spool_kept(ledger: Ledger, run: Run, staff: AbstractSet[str] = frozenset()) -> None:
     """Take the rows over from the parent, chunk by chunk in short transactions; then the run sends.
+
+    Args:
+        ledger: where they lie.
+        run: the retry.
+        staff: keys (`worker.profile.key_of`) of the account's agents and admins, who get nothing.
 
     Raises:
         RunError: `rows_gone` when they were pruned meanwhile.
         Superseded: another planner has taken over, or the run was stopped.
     """
     seq = 1
-    for group in batches(cut(_to_send(ledger, run)), CHUNKS_A_TRANSACTION):
+    for group in batches(cut(_to_send(ledger, run, staff)), CHUNKS_A_TRANSACTION):
         ledger.planning.add_chunks(run, seq, group)
         seq += len(group)
     found = ledger.runs.get(run.run_id)
@@ -239,8 +246,8 @@ def spool_kept(ledger: Ledger, run: Run) -> None:
     log.info("retry_spooled", parent_run=run.parent_run, chunks=seq - 1)
 
 
-def _to_send(ledger: Ledger, run: Run) -> Iterator[Profile]:
-    """Yield the rows to send; those with newer values get their outcome on the way."""
+def _to_send(ledger: Ledger, run: Run, staff: AbstractSet[str]) -> Iterator[Profile]:
+    """Yield the rows to send; those of staff or with newer values get their outcome on the way."""
     parent = ledger.runs.get(run.parent_run or "")
     if parent is None:
         raise _gone(run)
@@ -249,11 +256,13 @@ def _to_send(ledger: Ledger, run: Run) -> Iterator[Profile]:
     batch = 0
     for rows in _kept_rows(ledger, run, codes):
         newer = _with_newer_values(ledger, run, rows, read_again=read_again)
-        yield from (profile for profile in rows.profiles if profile.row not in newer)
-        if newer:
+        left_out = [_skipped(p, rows) for p in rows.profiles if p.row in newer]
+        left_out += _of_staff((p for p in rows.profiles if p.row not in newer), staff)
+        out = {row.row for row in left_out}
+        yield from (profile for profile in rows.profiles if profile.row not in out)
+        if left_out:
             batch += 1
-            skipped = [_skipped(p, rows) for p in rows.profiles if p.row in newer]
-            ledger.planning.add_rejected(run, batch, skipped)
+            ledger.planning.add_rejected(run, batch, left_out)
 
 
 def _kept_rows(ledger: Ledger, run: Run, codes: tuple[str, ...]) -> Iterator[KeptRows]:
@@ -296,6 +305,23 @@ def _skipped(profile: Profile, rows: KeptRows) -> RejectedRow:
         external_id=profile.external_id,
         email=profile.email,
     )
+
+
+def _of_staff(profiles: Iterable[Profile], staff: AbstractSet[str]) -> list[RejectedRow]:
+    """Return the outcome of each that has become somebody of the account's staff meanwhile."""
+    found = ((profile, who_of_staff(profile.user, staff)) for profile in profiles)
+    return [
+        RejectedRow(
+            profile.row,
+            OutcomeKind.FAILED,
+            "staff_member",
+            detail,
+            external_id=profile.external_id,
+            email=profile.email,
+        )
+        for profile, detail in found
+        if detail is not None
+    ]
 
 
 def _gone(run: Run) -> RunError:

@@ -11,7 +11,7 @@ from orchestrations.planning import Planner
 from worker.errors import RunError, UsageError
 from worker.ledger.retention import Ages
 from worker.ledger.states import RunState
-from worker.profile import Outcome, OutcomeKind, Profile, RejectedRow
+from worker.profile import Outcome, OutcomeKind, Profile, RejectedRow, key_of
 from worker.zendesk.client import unlimited
 from worker.zendesk.replies import Identity
 
@@ -22,15 +22,16 @@ DAY = 86_400.0
 class Probe:
     """A destination that lets an administrator in."""
 
-    def __init__(self):
+    def __init__(self, staff=()):
         self.asked = 0
+        self.agents = frozenset(staff)
 
     def whoami(self):
         self.asked += 1
         return Identity(user_id=1, role="admin", suspended=False, anonymous=False)
 
     def staff(self, permit):
-        return frozenset()
+        return self.agents
 
     def user_fields(self, permit):
         return ()
@@ -86,9 +87,9 @@ def start(catalog, ledger, parent, **kwargs):
     return retrying.retry(catalog, parent, ledger=ledger, principal="tester", **kwargs)
 
 
-def plan(catalog, ledger, tmp_path, run_id):
+def plan(catalog, ledger, tmp_path, run_id, staff=()):
     run = ledger.runs.claim_plan(run_id)
-    probe = Probe()
+    probe = Probe(staff)
     planner = Planner(
         ledger=ledger, catalog=catalog, probe=probe, permit=unlimited, scratch=tmp_path / "scratch"
     )
@@ -132,6 +133,20 @@ def test_the_parents_numbers_stay_and_each_names_the_other(catalog, ledger, fini
     assert ledger.views.run("df-1").rows == before
     assert report.run_as_json(ledger.views.run("df-1"))["retries"] == [child]
     assert report.run_as_json(ledger.views.run(child))["parent_run"] == "df-1"
+
+
+def test_whoever_became_an_agent_meanwhile_is_not_overwritten_by_a_retry(
+    catalog, ledger, finished, tmp_path
+):
+    parent = finished((FAILED, UNSURE, FAILED))
+    agents = {key_of("c-1", None), key_of(None, "Person3@example.com")}
+
+    child = start(catalog, ledger, parent).run.run_id
+    view = plan(catalog, ledger, tmp_path, child, staff=agents)
+
+    assert [p.row for p in ledger.outcomes.profiles(child, 1)] == [2]
+    assert view.reasons == {("failed", "staff_member"): 2}
+    assert (view.rows.read, view.rows.failed, view.rows.pending) == (3, 2, 1)
 
 
 def test_only_the_codes_named_are_sent_again(catalog, ledger, finished, tmp_path):
