@@ -174,8 +174,8 @@ class Mapper:
             if self._adds_tags and "tags" in user:
                 detail = "`tags: add` finds the tags that a person has by external_id"
                 raise CannotSend(detail, code="missing_external_id")
-        if self._staff and (detail := who_of_staff(user, self._staff)):
-            raise CannotSend(detail, code="staff_member")
+        if self._staff and (theirs := who_of_staff(user, self._staff)):
+            raise CannotSend(theirs, code="staff_member")
         fields = self._fields_base.copy()
         self._fill(fields, self._fields, values)
         if fields:
