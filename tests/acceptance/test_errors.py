@@ -93,7 +93,7 @@ def test_an_empty_result_fails_the_run(stage):
 def test_a_query_that_fails_fails_the_run(stage):
     stage.use_catalog(sql="SELECT nosuch AS name FROM people")
 
-    fails(stage, "query_failed", 1, "nosuch")
+    fails(stage, "unresolved_column", 1, "nosuch")
 
 
 def test_a_draft_is_not_started(stage):

@@ -169,7 +169,7 @@ def test_a_query_that_fails_midway_spools_nothing(plan, ledger):
             rows=csv(5000) + "x,Person,p@example.com\n",
             sql="SELECT CAST(CAST(id AS INTEGER) AS VARCHAR) AS external_id, name FROM people",
         )
-    assert caught.value.code == "query_failed"
+    assert caught.value.code == "mismatched_datatype"
     view = ledger.views.run(ledger.runs.newest()[0].run_id)
     assert (view.rows.read, view.chunks) == (0, {})
 
