@@ -17,8 +17,8 @@ from typing import Any
 from orchestrations.values import (
     SAFE_INTEGER,
     CannotSend,
-    WrongType,
     Convert,
+    WrongType,
     checked_decimal,
     flag,
     plain_text,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,6 +99,7 @@ class Planner:
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
         found = self._check(pre_flight, orchestration)
+        self._warn(run, found.doubts)
         make = partial(pre_flight.mapper, orchestration, found=found)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._remove_leftovers(run)
@@ -135,10 +136,13 @@ class Planner:
             check_thresholds(thresholds_for(orchestration, options), staged)
             if only_changed:
                 staged.drop_unchanged(kept.marks(run.target.account, orchestration.name))
-            for warning in snapshot.warnings():
-                log.warning("planning_warning", reason=warning)
-                self._ledger.planning.warn(run, warning)
+            self._warn(run, snapshot.warnings())
             self._spool(run, staged)
+
+    def _warn(self, run: Run, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            log.warning("planning_warning", reason=warning)
+            self._ledger.planning.warn(run, warning)
 
     def _remove_leftovers(self, run: Run) -> None:
         """A planner that was killed left rows of customers behind; they go before new ones come."""

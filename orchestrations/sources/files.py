@@ -60,7 +60,7 @@ _ABOUT_THE_QUERY = (
 )
 _ABOUT_TYPES = (duckdb.ConversionException, duckdb.TypeMismatchException)
 _NO_COLUMN = re.compile(
-    r"Referenced column \"|does not have a column named|in (?:EXCLUDE|REPLACE|RENAME) list not found"
+    r"Referenced column \"|does not have a column named|in (?:EXCLUDE|REPLACE|RENAME) list not"
 )
 _TWO_TYPES = re.compile(
     r"Cannot (?:compare|mix) values of type|argument types '|explicit cast|Cannot extract field"

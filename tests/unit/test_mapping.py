@@ -26,6 +26,7 @@ TOKYO = timezone(timedelta(hours=9))
 def mapped(**columns):
     return Mapper(list(columns)).map(7, tuple(columns.values()))
 
+
 NOT_SENDABLE = ("invalid_value", "mismatched_datatype")
 
 

@@ -76,8 +76,10 @@ EXPLANATIONS = {
         ),
         steps=(
             "Look the id up among the runs.",
-            "If none are there, compare DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR with those of "
-            "the workers.",
+            (
+                "If none are there, compare DESKFEED_LEDGER_URL and DESKFEED_STATE_DIR with those "
+                "of the workers."
+            ),
         ),
         command="deskfeed runs",
     ),
@@ -99,8 +101,10 @@ EXPLANATIONS = {
         resolution="Set the environment variables named (or put them in .env), then: "
         "deskfeed destinations test NAME",
         causes=(
-            "The destination names a credential whose variables are not set where this command or "
-            "worker runs.",
+            (
+                "The destination names a credential whose variables are not set where this command "
+                "or worker runs."
+            ),
             "Only one half is set: e-mail without API token, client id without secret.",
             "The process was started in another folder, so that it read another .env or none.",
             "A value is blank, or the e-mail ends in /token (Deskfeed adds that itself).",
@@ -116,15 +120,15 @@ EXPLANATIONS = {
     "access_denied": Explanation(
         title="Not yours to do",
         fault=Fault.CONFIGURATION,
-        resolution="Ask somebody with the role, or whoever keeps access.yaml in the catalog folder.",
+        resolution="Ask somebody with the role, or whoever keeps access.yaml in the catalog "
+        "folder.",
         causes=(
             "access.yaml gives you, or your groups, a lower role than the verb needs.",
             "The destination is `admin_only`, or `restrict_pii` keeps you from sending to it.",
             "The run was started by a schedule, and `scheduler:` in access.yaml may not start it.",
         ),
         steps=(
-            "See in docs/access.md which role the verb needs; `id` says under which name and groups you "
-            "are known here.",
+            ("See in docs/access.md which role the verb needs; `id` says who you are here."),
             "Ask somebody who has it, or whoever keeps access.yaml.",
         ),
         command="id",
@@ -134,13 +138,17 @@ EXPLANATIONS = {
         fault=Fault.CONFIGURATION,
         resolution="Take their rights away (chmod 600 .env), then try again.",
         causes=(
-            "The file was made by an editor, an unpacked archive or a copy, with everybody's "
-            "rights.",
+            (
+                "The file was made by an editor, an unpacked archive or a copy, with everybody's "
+                "rights."
+            ),
         ),
         steps=(
             "Make it readable for its owner only: chmod 600 and the file's name.",
-            "If others use this machine, take the secrets in it as known to them: make new ones "
-            "(docs/credentials.md).",
+            (
+                "If others use this machine, take the secrets in it as known to them: make new "
+                "ones (docs/credentials.md)."
+            ),
         ),
         command="chmod 600 .env",
     ),
@@ -181,8 +189,10 @@ EXPLANATIONS = {
         fault=Fault.CONFIGURATION,
         resolution="Run the orchestration again: deskfeed run ORCHESTRATION",
         causes=(
-            "Rows that did not arrive are kept for 7 days "
-            "(DESKFEED_RETENTION__FAILED_PAYLOAD), and that time is over.",
+            (
+                "Rows that did not arrive are kept for 7 days "
+                "(DESKFEED_RETENTION__FAILED_PAYLOAD), and that time is over."
+            ),
         ),
         steps=("Run the orchestration again: it sends what its query returns now.",),
         command="deskfeed run ORCHESTRATION",
@@ -193,8 +203,10 @@ EXPLANATIONS = {
         resolution="See what became of its rows: deskfeed show RUN",
         causes=(
             "Every row was delivered or rightly skipped.",
-            "The rows that failed were refused before sending: they go with the next run, once "
-            "the source is mended.",
+            (
+                "The rows that failed were refused before sending: they go with the next run, once "
+                "the source is mended."
+            ),
             "Another retry has them already.",
         ),
         steps=(

@@ -14,17 +14,23 @@ EXPLANATIONS = {
         resolution="Check the credential: e-mail and API token (a token may have been deleted or "
         "deactivated), or the OAuth client's id and secret, then: deskfeed destinations test NAME",
         causes=(
-            "The API token was deleted, or deactivated because nobody used it for 30 days; all of "
-            "them end on 2027-04-30.",
+            (
+                "The API token was deleted, or deactivated because nobody used it for 30 days; all "
+                "of them end on 2027-04-30."
+            ),
             "E-mail and token do not belong together, or the e-mail was changed in Zendesk.",
             "The OAuth client's id or secret is wrong, or the client is not confidential.",
             "The subdomain is that of another account (a sandbox instead of production).",
         ),
         steps=(
-            "In Admin Center, Apps and integrations, APIs: is the token or client there, and "
-            "active?",
-            "Put the right secret in its place; workers use it without a restart "
-            "(docs/credentials.md). For an API token that is gone make an OAuth client.",
+            (
+                "In Admin Center, Apps and integrations, APIs: is the token or client there, and "
+                "active?"
+            ),
+            (
+                "Put the right secret in its place; workers use it without a restart "
+                "(docs/credentials.md). For an API token that is gone make an OAuth client."
+            ),
             _TEST,
             _GO_ON,
         ),
@@ -57,8 +63,10 @@ EXPLANATIONS = {
             "Zendesk granted less than was asked for, without saying so.",
         ),
         steps=(
-            "In Admin Center, Apps and integrations, APIs, OAuth clients: open the client, and "
-            "allow users:read and users:write (or read and write).",
+            (
+                "In Admin Center, Apps and integrations, APIs, OAuth clients: open the client, and "
+                "allow users:read and users:write (or read and write)."
+            ),
             _TEST,
             _GO_ON,
         ),
@@ -121,12 +129,16 @@ EXPLANATIONS = {
         resolution="The account's owner asks Zendesk Support to enable bulk user import "
         "(users/create_or_update_many); then: deskfeed resume RUN",
         causes=(
-            "It is off in every account until its owner asks for it. The credential is fine, and "
-            "no request but a bulk upsert shows it.",
+            (
+                "It is off in every account until its owner asks for it. The credential is fine, "
+                "and no request but a bulk upsert shows it."
+            ),
         ),
         steps=(
-            "Let the account's owner write to Zendesk Support: please enable bulk user imports "
-            "(the API users/create_or_update_many) for our account.",
+            (
+                "Let the account's owner write to Zendesk Support: please enable bulk user imports "
+                "(the API users/create_or_update_many) for our account."
+            ),
             "Wait for their answer. Nothing was sent, and the run keeps its rows.",
             "Let the run go on: deskfeed resume RUN",
             "Should it be so again, the credential's role is the cause: use an administrator's.",
@@ -146,10 +158,14 @@ EXPLANATIONS = {
             "The account allows the API to certain addresses only (IP restrictions).",
         ),
         steps=(
-            "In Admin Center, People, Team members: look up the role of the credential's user. An "
-            "administrator may do all that is needed.",
-            "If it is an administrator, bulk import is off: the account's owner asks Zendesk "
-            "Support to enable bulk user imports.",
+            (
+                "In Admin Center, People, Team members: look up the role of the credential's user. "
+                "An administrator may do all that is needed."
+            ),
+            (
+                "If it is an administrator, bulk import is off: the account's owner asks Zendesk "
+                "Support to enable bulk user imports."
+            ),
             _TEST,
             _GO_ON,
         ),
@@ -184,11 +200,15 @@ EXPLANATIONS = {
             "The destination is the sandbox, and it does not run: deskfeed up --sandbox",
         ),
         steps=(
-            "From this host: curl -sS -o /dev/null -w '%{http_code}' and the destination's address "
-            "with /api/v2/users/me.json",
+            (
+                "From this host: curl -sS -o /dev/null -w '%{http_code}' and the destination's "
+                "address with /api/v2/users/me.json"
+            ),
             "Mend the network, or wait for Zendesk. Deskfeed uses no proxy of the environment.",
-            "A run that is being sent goes on by itself; one that failed: "
-            "deskfeed run ORCHESTRATION",
+            (
+                "A run that is being sent goes on by itself; one that failed: "
+                "deskfeed run ORCHESTRATION"
+            ),
         ),
         command="deskfeed destinations test NAME",
     ),

@@ -19,7 +19,7 @@ EXPLANATIONS = {
         steps=(
             "See what fails: settings, ledger, disk.",
             "With PostgreSQL: does it run, and does psql with the same URL work from this host?",
-            "With SQLite: make room on the disk, and give the folder to the user who runs Deskfeed.",
+            "With SQLite: make room on the disk; the folder belongs to whoever runs Deskfeed.",
             "Workers go on by themselves.",
         ),
         command="deskfeed doctor",
@@ -31,8 +31,10 @@ EXPLANATIONS = {
         "stands still in the middle of a write: let it go on (kill -CONT PID) or end it. With "
         "PostgreSQL nobody can hold the others up like that.",
         causes=(
-            "A process was stopped (Ctrl-Z, a debugger, a frozen container) in the middle of a "
-            "write.",
+            (
+                "A process was stopped (Ctrl-Z, a debugger, a frozen container) in the middle of a "
+                "write."
+            ),
             "A backup or another program has the SQLite file open for writing.",
             "The disk is so slow that one write takes half a minute.",
         ),
@@ -66,8 +68,10 @@ EXPLANATIONS = {
         "that is already in the ledger starts by itself once Redis and a worker are there.",
         causes=(
             "Redis is not running, or still loads its data.",
-            "DESKFEED_REDIS_URL names another host, port or password, or is not set and "
-            "`deskfeed up` does not run here.",
+            (
+                "DESKFEED_REDIS_URL names another host, port or password, or is not set and "
+                "`deskfeed up` does not run here."
+            ),
             "A firewall, or rediss:// (TLS) where redis:// is spoken.",
         ),
         steps=(
@@ -111,15 +115,17 @@ EXPLANATIONS = {
         causes=("It runs in another terminal, with the same state folder.",),
         steps=(
             "Use it: all commands in this folder find it.",
-            "To start anew: Ctrl-C in its terminal. Another one beside it needs another "
-            "DESKFEED_STATE_DIR.",
+            (
+                "To start anew: Ctrl-C in its terminal. Another one beside it needs another "
+                "DESKFEED_STATE_DIR."
+            ),
         ),
         command="deskfeed doctor",
     ),
     "no_embedded_redis": Explanation(
         title="There is no embedded Redis for this machine",
         fault=Fault.DESKFEED,
-        resolution="Start a Redis of your own (append-only, noeviction) and set DESKFEED_REDIS_URL.",
+        resolution="Start a Redis of your own (append-only, noeviction), set DESKFEED_REDIS_URL.",
         causes=("The embedded server is not built for this processor or operating system.",),
         steps=(
             "Install Redis or Valkey, with `appendonly yes` and `maxmemory-policy noeviction`.",

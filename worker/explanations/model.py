@@ -34,8 +34,9 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What a code means to the person who meets it. In texts, RUN, ORCHESTRATION, NAME (of a
-    destination) and CODE stand for what `filled` knows.
+    """What a code means to the person who meets it.
+
+    In texts RUN, ORCHESTRATION, NAME (of a destination) and CODE stand for what `filled` is told.
 
     Attributes:
         title: a few words, the same wherever the code is shown.

@@ -21,9 +21,10 @@ def _page(lines: Iterator[str]) -> str:
 
 def _errors() -> Iterator[str]:
     yield from (_MADE, "# Error and outcome codes", "")
-    yield "Every error and every row that was not delivered has a code. `--json` output, `failures`,"
-    yield "`show`, logs and alerts use it; its meaning never changes. `deskfeed explain CODE` tells"
-    yield "the same as the code's section in the [runbook](runbook.md)."
+    yield "Every error and every row that was not delivered has a code. `--json` output,"
+    yield "`failures`, `show`, logs and alerts use it; its meaning never changes."
+    yield "`deskfeed explain CODE` tells the same as the code's section in the"
+    yield "[runbook](runbook.md)."
     for title, chapter in CHAPTERS.items():
         yield from ("", f"## {title}", "")
         yield from ("| code | title | whose fault | what to do |", "|---|---|---|---|")

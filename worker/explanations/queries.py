@@ -12,8 +12,10 @@ EXPLANATIONS = {
         causes=(
             "The SQL is wrong, or names a table that the source does not declare.",
             "A file of the source is missing, outside the catalog folder, or cannot be read.",
-            "The database cannot be reached, refuses the login, or took longer than "
-            "`statement_timeout`.",
+            (
+                "The database cannot be reached, refuses the login, or took longer than "
+                "`statement_timeout`."
+            ),
         ),
         steps=(
             "Read the message: it names the line of the query, or the file and its line.",
@@ -33,8 +35,10 @@ EXPLANATIONS = {
             "The source was changed: a column was renamed or taken out of the export.",
         ),
         steps=(
-            "Compare the name in the message with the source: the header of the file, or the "
-            "columns of the table.",
+            (
+                "Compare the name in the message with the source: the header of the file, or the "
+                "columns of the table."
+            ),
             "Correct the query, or `columns:`; names with capitals or blanks need double quotes.",
             "Try: deskfeed preview ORCHESTRATION",
             "Start the run again. Nothing of it was sent.",
@@ -62,8 +66,10 @@ EXPLANATIONS = {
         resolution="Add the column to the query (or rename one with AS), then start the run again.",
         causes=(
             "The result has no column `name`.",
-            "It has neither `email` nor `external_id`; without one of them Zendesk would make a "
-            "new user each time.",
+            (
+                "It has neither `email` nor `external_id`; without one of them Zendesk would make "
+                "a new user each time."
+            ),
             "The column is there under another name.",
         ),
         steps=(
@@ -83,8 +89,10 @@ EXPLANATIONS = {
             "A value under `constants:` or `defaults:` cannot be sent.",
         ),
         steps=(
-            "Rename the column that the message names (AS), remove it, or leave it out with "
-            "`columns:` and null.",
+            (
+                "Rename the column that the message names (AS), remove it, or leave it out with "
+                "`columns:` and null."
+            ),
             "Try: deskfeed preview ORCHESTRATION",
             "Start the run again. Nothing of it was sent.",
         ),
@@ -101,11 +109,15 @@ EXPLANATIONS = {
             "The field is there and inactive.",
         ),
         steps=(
-            "Look in Admin Center, People, User fields for the field's key and whether it is "
-            "active.",
+            (
+                "Look in Admin Center, People, User fields for the field's key and whether it is "
+                "active."
+            ),
             "Correct the name in the query, or make the field.",
-            "Start the run again. Zendesk would have ignored the values in silence, so nothing "
-            "was sent.",
+            (
+                "Start the run again. Zendesk would have ignored the values in silence, so nothing "
+                "was sent."
+            ),
         ),
         command="deskfeed destinations test NAME",
     ),

@@ -16,8 +16,10 @@ EXPLANATIONS = {
         ),
         steps=(
             "Wait: no attempt is used up, and nothing is lost.",
-            "If it is so all the time, see who uses the budget, and lower `requests_per_minute` "
-            "or leave a share to others (`reserve_percent`).",
+            (
+                "If it is so all the time, see who uses the budget, and lower "
+                "`requests_per_minute` or leave a share to others (`reserve_percent`)."
+            ),
         ),
         command="deskfeed limits show",
     ),
@@ -45,8 +47,10 @@ EXPLANATIONS = {
             "Zendesk answered with an error of its own (5xx), or with something unreadable.",
         ),
         steps=(
-            "Wait: the chunk settles, then goes again; after five such attempts Zendesk is asked "
-            "what it has.",
+            (
+                "Wait: the chunk settles, then goes again; after five such attempts Zendesk is "
+                "asked what it has."
+            ),
             "If it happens often, look at status.zendesk.com and at the network.",
         ),
         command="deskfeed show RUN",

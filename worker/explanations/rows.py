@@ -42,8 +42,10 @@ EXPLANATIONS = {
         steps=(
             _SEE,
             _MEND,
-            "Or send the row without such values: `on_invalid_value: drop_field` in the "
-            "orchestration.",
+            (
+                "Or send the row without such values: `on_invalid_value: drop_field` in the "
+                "orchestration."
+            ),
         ),
         command="deskfeed failures RUN",
     ),
@@ -55,12 +57,16 @@ EXPLANATIONS = {
         causes=(
             "The Zendesk field is a date, number or checkbox, and the value is none.",
             "The column has a type that cannot be sent: a structure, a list, an interval.",
-            "The query compares or calculates with two types that do not go together, or a value "
-            "cannot be converted as it asks.",
+            (
+                "The query compares or calculates with two types that do not go together, or a "
+                "value cannot be converted as it asks."
+            ),
         ),
         steps=(
-            "Read which column and which type it is: deskfeed failures RUN, or the message of the "
-            "run.",
+            (
+                "Read which column and which type it is: deskfeed failures RUN, or the message of "
+                "the run."
+            ),
             "Convert it in the query: CAST(x AS DATE), TRY_CAST(x AS INTEGER), strftime(…).",
             "If the field's type is wrong, make a field of the right type in Zendesk.",
             "Try, then run again: deskfeed preview ORCHESTRATION",
@@ -88,8 +94,10 @@ EXPLANATIONS = {
         steps=(
             _SEE,
             "Leave the person out in the query, or give the customer another address.",
-            "Only if it is meant: `allow_staff: true` in the orchestration. An administrator's "
-            "credential then overwrites what agents and admins have.",
+            (
+                "Only if it is meant: `allow_staff: true` in the orchestration. An administrator's "
+                "credential then overwrites what agents and admins have."
+            ),
         ),
         command="deskfeed failures RUN",
     ),
