@@ -126,6 +126,7 @@ def destinations_add(
     asked for without echo (or read from standard input) and kept in `.env`, for its owner only.
     """
     from orchestrations import newdestination
+    from orchestrations.cli.connections import connect
 
     folder = settings().catalog
     if subdomain is None and base_url is None:
@@ -140,7 +141,7 @@ def destinations_add(
     }
     destination = newdestination.describe(folder, name, values)
     new = _new_secrets(client_id, email, from_stdin=secret_stdin)
-    role = _tested(destination, new or settings().credential(destination.credential))
+    role = connect(destination, new).role
     if new is not None:
         newdestination.save_secrets(ENV_FILE, newdestination.variables(destination.credential, new))
     path = newdestination.save(folder, destination)
@@ -170,16 +171,6 @@ def _secret(what: str, *, from_stdin: bool) -> SecretStr:
     if not text.strip():
         raise UsageError(f"the {what} is blank; nothing was saved", code="credential_missing")
     return SecretStr(text.strip())
-
-
-def _tested(destination: Destination, secrets: Secrets) -> str:
-    """Ask the account who we are; returns the role. Raises what is wrong, before any is saved."""
-    from orchestrations.preflight import check_connection
-    from worker.zendesk.client import ZendeskClient, unlimited
-
-    deadline = opened.times().post_deadline
-    with ZendeskClient(destination.url, secrets, deadline_s=deadline) as client:
-        return check_connection(client, unlimited).role
 
 
 def _say_added(destination: Destination, path: Path, role: str, *, as_json: bool) -> None:
