@@ -57,19 +57,26 @@ class Asked:
         """Return how it stands, in a sentence."""
         name, found = self.destination.name, self.connection
         if found is None:
-            return f"{name}: not asked ({self.not_asked})" if self.not_asked else f"{name}: wrong"
+            return (
+                f"{name}: not asked ({self.not_asked})"
+                if self.not_asked
+                else f"{name}: cannot be used"
+            )
         return (
             f"{name}: {self.destination.url} answers; our role there is {found.role}; it has "
             f"{len(found.fields)} user fields."
         )
 
 
-def connect(destination: Destination, secrets: Secrets | None = None) -> Connection:
+def connect(
+    destination: Destination, secrets: Secrets | None = None, *, again: str | None = None
+) -> Connection:
     """Ask a destination who we are and which user fields it has; nothing is changed there.
 
     Args:
         destination: which one.
         secrets: a credential that is not in the settings yet; None: the one it names.
+        again: the command with which to try again; None: `destinations test`.
 
     Raises:
         UsageError: the credential is not set.
@@ -84,8 +91,19 @@ def connect(destination: Destination, secrets: Secrets | None = None) -> Connect
         try:
             return check_connection(client, unlimited)
         except DeskfeedError as error:
-            error.resolution = fill(error.resolution, {"NAME": destination.name})
+            error.resolution = _remedy(error, destination, again)
             raise
+
+
+def _remedy(error: DeskfeedError, destination: Destination, again: str | None) -> str:
+    """Return what to do with the destination's name in it, to be typed as it stands."""
+    retry = again or f"deskfeed destinations test {destination.name}"
+    if error.code == "destination_unavailable" and destination.base_url:
+        return (
+            f"Start the sandbox (deskfeed up --sandbox, or python -m worker.sandbox), then: {retry}"
+        )
+    told = error.resolution.replace("deskfeed destinations test NAME", retry)
+    return fill(told, {"NAME": destination.name})
 
 
 def ask(catalog: Catalog, names: Iterable[str], *, offline: bool) -> Mapping[str, Asked]:

@@ -123,7 +123,7 @@ EXPLANATIONS = {
         resolution="Ask somebody with the role, or whoever keeps access.yaml in the catalog "
         "folder.",
         causes=(
-            "access.yaml gives you, or your groups, a lower role than the verb needs.",
+            "By access.yaml you, or your groups, have a lower role than the verb needs.",
             "The destination is `admin_only`, or `restrict_pii` keeps you from sending to it.",
             "The run was started by a schedule, and `scheduler:` in access.yaml may not start it.",
         ),

@@ -200,10 +200,7 @@ EXPLANATIONS = {
             "The destination is the sandbox, and it does not run: deskfeed up --sandbox",
         ),
         steps=(
-            (
-                "From this host: curl -sS -o /dev/null -w '%{http_code}' and the destination's "
-                "address with /api/v2/users/me.json"
-            ),
+            "From this host: curl -I https://SUBDOMAIN.zendesk.com/api/v2/users/me.json",
             "Mend the network, or wait for Zendesk. Deskfeed uses no proxy of the environment.",
             (
                 "A run that is being sent goes on by itself; one that failed: "
