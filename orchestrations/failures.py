@@ -75,13 +75,14 @@ def _remedies(codes: Iterable[str], run: Run) -> Iterator[str]:
 
 def _explained(code: str, run: Run) -> Explanation | None:
     known = EXPLANATIONS.get(code)
-    names = {
-        "RUN": run.run_id,
-        "ORCHESTRATION": run.orchestration,
-        "NAME": run.target.destination,
-        "CODE": code,
-    }
-    return known.filled(names) if known else None
+    if known is None:
+        return None
+    return known.filled(
+        run_id=run.run_id,
+        orchestration=run.orchestration,
+        destination=run.target.destination,
+        code=code,
+    )
 
 
 def _csv_line(values: Any) -> str:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrations.cli import deskfeed
+from orchestrations.cli.output import _filled
 from worker.explanations import CHAPTERS, EXPLANATIONS, Explanation, Fault, explain, fill
 from worker.explanations.pages import pages
 
@@ -108,7 +109,7 @@ def test_placeholders_are_filled_as_whole_words_and_unknown_ones_stay():
         "deskfeed retry df-1; RUNS ORCHESTRATION"
     )
 
-    filled = explain("threshold_exceeded").filled({"RUN": "df-1", "ORCHESTRATION": "loyalty"})
+    filled = explain("threshold_exceeded").filled(run_id="df-1", orchestration="loyalty")
     assert filled.command == "deskfeed preview loyalty"
     assert "See why rows were refused: deskfeed failures df-1" in filled.steps
     assert filled.title == explain("threshold_exceeded").title
@@ -169,3 +170,13 @@ def test_errors_name_the_command_that_explains_them():
     refused = CliRunner().invoke(deskfeed, ["show", "df-20260101T000000Z-abcdef"])
     assert refused.exit_code == 2
     assert "More: deskfeed explain run_not_found" in refused.output
+
+
+def test_errors_of_a_command_name_what_the_command_was_given():
+    told = "deskfeed watch RUN, deskfeed destinations test NAME, deskfeed run ORCHESTRATION"
+    given = {"run_id": "df-1", "name": "desk", "orchestration": None}
+
+    assert _filled(told, "destinations test", given) == (
+        "deskfeed watch df-1, deskfeed destinations test desk, deskfeed run ORCHESTRATION"
+    )
+    assert "destinations test NAME" in _filled(told, "limits set", given)

@@ -54,8 +54,16 @@ class Explanation:
     steps: tuple[str, ...]
     command: str
 
-    def filled(self, known: Mapping[str, str | None]) -> Explanation:
-        """Return the explanation with names in place of placeholders; see `fill`."""
+    def filled(
+        self,
+        *,
+        run_id: str | None = None,
+        orchestration: str | None = None,
+        destination: str | None = None,
+        code: str | None = None,
+    ) -> Explanation:
+        """Return the explanation with names in place of the placeholders that are known."""
+        known = {"RUN": run_id, "ORCHESTRATION": orchestration, "NAME": destination, "CODE": code}
         return replace(
             self,
             resolution=fill(self.resolution, known),
