@@ -15,7 +15,7 @@ FROM ?= 0
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit faults check lint format types imports mutants simulate bench-limiter bench-planning bench-delivery clean
+.PHONY: help setup demo up test unit faults check docs lint format types imports mutants simulate bench-limiter bench-planning bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -56,6 +56,9 @@ check: lint types imports  ## ruff, mypy and the import contracts
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+docs: setup  ## write docs/errors.md and docs/runbook.md from the catalogue of codes
+	@$(BIN)/python -m worker.explanations docs
 
 format: setup  ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .

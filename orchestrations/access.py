@@ -52,6 +52,7 @@ VERBS: Mapping[str, Role] = {
     "destinations list": Role.VIEWER,
     "destinations test": Role.OPERATOR,
     "doctor": Role.VIEWER,
+    "explain": Role.VIEWER,
     "failures": Role.VIEWER,
     "forget": Role.ADMIN,
     "init": Role.VIEWER,

@@ -18,6 +18,7 @@ from orchestrations.values import (
     SAFE_INTEGER,
     CannotSend,
     Convert,
+    WrongType,
     checked_decimal,
     flag,
     plain_text,
@@ -87,7 +88,7 @@ def _date(_: UserField) -> Convert:
             return None
         found = _DAY.fullmatch(text)
         if found is None:
-            raise CannotSend("must be a date, written as 2026-01-31")
+            raise WrongType("must be a date, written as 2026-01-31")
         try:
             return date.fromisoformat(found[1]).isoformat()
         except ValueError:
@@ -118,7 +119,7 @@ def _decimal(_: UserField) -> Convert:
             if -_CENTS_ARE_EXACT < near < _CENTS_ARE_EXACT and round(near, PLACES) == near:
                 return int(near) if near.is_integer() else near
         elif kind is not int and kind is not Decimal:
-            raise CannotSend("must be a number")
+            raise WrongType("must be a number")
         return _cents(checked_decimal(value))
 
     return convert
@@ -137,7 +138,7 @@ def _cents(value: Decimal) -> int | float | str:
 
 def _number(text: str) -> Decimal:
     if not _NUMBER.fullmatch(text):
-        raise CannotSend("must be a number, written with digits and a point")
+        raise WrongType("must be a number, written with digits and a point")
     return Decimal(text)
 
 
@@ -152,10 +153,10 @@ def _integer(_: UserField) -> Convert:
                 return None
             value = _number(text)
         elif kind is not int and kind is not Decimal and kind is not float:
-            raise CannotSend("must be a whole number")
+            raise WrongType("must be a whole number")
         number = checked_decimal(value)
         if number != number.to_integral_value():
-            raise CannotSend("must be a whole number")
+            raise WrongType("must be a whole number")
         if abs(number) > _MAX_INTEGER:
             raise CannotSend("the number is too large")
         return whole_number(int(number))

@@ -67,8 +67,9 @@ def lay_out(columns: Sequence[str], rules: MappingRules, fields: Fields = None) 
 
     Raises:
         RunError: `missing_required_field` when no row could be sent; `unknown_user_field` when the
-            account has no such field, or an inactive one; `invalid_columns` when a column must not
-            be sent, is misspelt or stands twice, or is named in `columns:` and not there.
+            account has no such field, or an inactive one; `unresolved_column` when `columns:`
+            names one that is not there; `invalid_columns` when a column must not be sent, is
+            misspelt or stands twice.
     """
     targets = [rules.columns.get(name, name) for name in columns]
     meant = [
@@ -96,13 +97,14 @@ def _named(rules: MappingRules) -> Iterable[str]:
 
 def _refuse(columns: Sequence[str], meant: Sequence[Placed], rules: MappingRules) -> None:
     """Raise `RunError` with everything that is wrong with the names themselves."""
-    problems = [why for column in meant if (why := refusal_of(column.target))]
-    problems += [f"{quoted(name)} stands twice" for name in _repeated(columns)]
-    problems += [
+    unresolved = [
         f"{quoted(name)} of `columns:` is no column of the query{did_you_mean(name, columns)}"
         for name in rules.columns
         if name not in columns
     ]
+    problems = [why for column in meant if (why := refusal_of(column.target))]
+    problems += [f"{quoted(name)} stands twice" for name in _repeated(columns)]
+    problems += unresolved
     problems += [
         f"several columns are sent as {quoted(target)}"
         for target in _repeated([column.target for column in meant])
@@ -114,7 +116,9 @@ def _refuse(columns: Sequence[str], meant: Sequence[Placed], rules: MappingRules
         if column.target in rules.constants
     ]
     if problems:
-        raise RunError("columns: " + "; ".join(problems), code="invalid_columns")
+        only_names = len(problems) == len(unresolved)
+        code = "unresolved_column" if only_names else "invalid_columns"
+        raise RunError("columns: " + "; ".join(problems), code=code)
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

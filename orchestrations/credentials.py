@@ -51,8 +51,8 @@ def listed(config: Settings, catalog: Catalog | None) -> list[Listed]:
     return [_listed(config, name, tuple(sorted(users.get(name, ())))) for name in names]
 
 
-def token_warnings(config: Settings, names: Iterable[str], today: date) -> list[str]:
-    """Return a sentence for each of these credentials that is an API token: these end.
+def ending_tokens(config: Settings, names: Iterable[str], today: date) -> dict[str, str]:
+    """Return name -> a sentence for each of these credentials that is an API token: these end.
 
     Args:
         config: the settings.
@@ -60,12 +60,19 @@ def token_warnings(config: Settings, names: Iterable[str], today: date) -> list[
         today: the day.
     """
     ending = [name for name in sorted(set(names)) if _kind(config, name)[0] == "api token"]
-    return [f"the credential {name!r} is an API token: {_until_end(today)}" for name in ending]
+    return {
+        name: f"the credential {name!r} is an API token: {_until_end(today)}" for name in ending
+    }
+
+
+def token_warnings(config: Settings, names: Iterable[str], today: date) -> list[str]:
+    """Return the sentences of `ending_tokens`."""
+    return list(ending_tokens(config, names, today).values())
 
 
 def _until_end(today: date) -> str:
     days = (TOKENS_END - today).days
-    way = "use an OAuth client instead (docs/settings.md says how)"
+    way = "use an OAuth client instead (docs/credentials.md says how)"
     if days < 0:
         return f"Zendesk takes none since {TOKENS_END}; {way}"
     return (

@@ -21,6 +21,8 @@ DISK_WARN_BYTES = 2_000_000_000
 DISK_FAIL_BYTES = 200_000_000
 """A full disk stops the ledger, and so everything."""
 
+WAY_OVER = "Make an OAuth client and set it in the token's place: docs/credentials.md."
+
 LATE_FACTOR = 3.0
 """So many sweeps after its time something should be on its way again."""
 
@@ -188,16 +190,21 @@ def judge_beat(silent_seconds: float | None, tick_seconds: float) -> Check:
     return warn("beat", said, "For schedules start one: celery -A worker.app beat")
 
 
-def judge_credentials(problems: Mapping[str, UsageError | None], used: set[str]) -> list[Check]:
+def judge_credentials(
+    problems: Mapping[str, UsageError | None], used: set[str], ending: Mapping[str, str]
+) -> list[Check]:
     """Whether credentials are set; what they are is not looked at.
 
     Args:
         problems: every credential that the catalog names, with what is wrong.
         used: those that an active orchestration needs.
+        ending: those that are API tokens, with a sentence about the end of these.
     """
     found = []
     for name, problem in sorted(problems.items()):
-        if problem is None:
+        if name in ending:
+            found.append(warn(f"credential {name}", ending[name], WAY_OVER))
+        elif problem is None:
             found.append(ok(f"credential {name}", "set"))
         elif name in used:
             found.append(fail(f"credential {name}", problem))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
-from worker.explanations import EXPLANATIONS
+from worker.explanations import EXPLANATIONS, Explanation
 from worker.ledger.records import RowOutcome, Run
 
 COLUMNS = (
@@ -26,7 +25,7 @@ _CONTROLS = ("\t", "\r", "\n", "\0")
 
 def as_json(row: RowOutcome, run: Run) -> dict[str, Any]:
     """Return a row as one JSON object; its keys are `COLUMNS`."""
-    known = EXPLANATIONS.get(row.code)
+    known = _explained(row.code, run)
     return {
         "row": row.row,
         "external_id": row.external_id,
@@ -35,7 +34,7 @@ def as_json(row: RowOutcome, run: Run) -> dict[str, Any]:
         "code": row.code,
         "detail": row.detail,
         "title": known.title if known else None,
-        "resolution": _of_this_run(known.resolution, run) if known else None,
+        "resolution": known.resolution if known else None,
     }
 
 
@@ -49,7 +48,9 @@ def lines(rows: Iterator[RowOutcome], run: Run, style: str) -> Iterator[str]:
     """
     if style == "csv":
         yield ",".join(COLUMNS)
+    codes: dict[str, None] = {}
     for row in rows:
+        codes[row.code] = None
         if style == "jsonl":
             yield orjson.dumps(as_json(row, run)).decode()
         elif style == "csv":
@@ -57,11 +58,31 @@ def lines(rows: Iterator[RowOutcome], run: Run, style: str) -> Iterator[str]:
         else:
             who = row.external_id or row.email or "-"
             yield f"row {row.row}  {who}  {row.kind}  {row.code}  {row.detail or ''}".rstrip()
+    if style == "table":
+        yield from _remedies(codes, run)
 
 
-def _of_this_run(resolution: str, run: Run) -> str:
-    named = re.sub(r"\bORCHESTRATION\b", run.orchestration, resolution)
-    return re.sub(r"\bRUN\b", run.run_id, named)
+def _remedies(codes: Iterable[str], run: Run) -> Iterator[str]:
+    """Yield what each code means and what to do, once for all its rows."""
+    for code in codes:
+        known = _explained(code, run)
+        if known:
+            yield ""
+            yield f"{code}: {known.title}. Whose fault: {known.fault.words}."
+            yield f"  What to do: {known.resolution}"
+            yield f"  More: deskfeed explain {code}"
+
+
+def _explained(code: str, run: Run) -> Explanation | None:
+    known = EXPLANATIONS.get(code)
+    if known is None:
+        return None
+    return known.filled(
+        run_id=run.run_id,
+        orchestration=run.orchestration,
+        destination=run.target.destination,
+        code=code,
+    )
 
 
 def _csv_line(values: Any) -> str:

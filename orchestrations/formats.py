@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from orchestrations.values import CannotSend, Convert, email_text, trimmed_text
+from orchestrations.values import CannotSend, Convert, WrongType, email_text, trimmed_text
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 """ITU-T E.164: a plus sign, then country code and number, at most 15 digits."""
@@ -72,7 +72,7 @@ def _parsed(text: str, region: str | None) -> str:
 def state_text(value: Any) -> str | None:
     """Return the two capital letters of a state; blank counts as empty."""
     if type(value) is not str:
-        raise CannotSend("a state must be text")
+        raise WrongType("a state must be text")
     text = trimmed_text(value)
     if text is not None and not _STATE.fullmatch(text):
         raise CannotSend("a state must be its two letters, e.g. WA")

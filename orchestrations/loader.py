@@ -37,8 +37,8 @@ MAX_QUERY_BYTES = 1024 * 1024
 
 _NO_SECRETS = (
     "a secret must not stand in a catalog file; name the credential (credential: <name>) and set "
-    "DESKFEED_CREDENTIALS__<NAME>__EMAIL and DESKFEED_CREDENTIALS__<NAME>__API_TOKEN in the "
-    "environment"
+    "DESKFEED_CREDENTIALS__<NAME>__CLIENT_ID and …__CLIENT_SECRET (or …__EMAIL and …__API_TOKEN) "
+    "in the environment or .env (docs/credentials.md)"
 )
 
 _SENTENCES = {

@@ -197,7 +197,8 @@ class Mapper:
                     value = convert(value)
                 except CannotSend as problem:
                     if self._fails or key in needed:
-                        raise CannotSend(f"column {name[:60]!r}: {problem.detail}") from None
+                        detail = f"column {name[:60]!r}: {problem.detail}"
+                        raise CannotSend(detail, problem.code) from None
                     self.dropped[name] += 1
                     continue
             if value is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,6 +94,7 @@ class Planner:
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
         found = self._check(pre_flight, orchestration)
+        self._warn(run, found.doubts)
         if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
             # Whoever has become an agent since the rows were mapped must not be overwritten.
             spool_kept(self._ledger, run, found.staff)
@@ -134,10 +135,13 @@ class Planner:
             check_thresholds(thresholds_for(orchestration, options), staged)
             if only_changed:
                 staged.drop_unchanged(kept.marks(run.target.account, orchestration.name))
-            for warning in snapshot.warnings():
-                log.warning("planning_warning", reason=warning)
-                self._ledger.planning.warn(run, warning)
+            self._warn(run, snapshot.warnings())
             self._spool(run, staged)
+
+    def _warn(self, run: Run, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            log.warning("planning_warning", reason=warning)
+            self._ledger.planning.warn(run, warning)
 
     def _remove_leftovers(self, run: Run) -> None:
         """A planner that was killed left rows of customers behind; they go before new ones come."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrations.field_cache import FieldCache
 from orchestrations.mapping import Mapper, mapper_for
 from orchestrations.rules import MappingRules
-from worker.errors import DestinationError, RunError
+from worker.errors import NotSent, RunError
 from worker.zendesk.client import Permit
 from worker.zendesk.fields import UserField
 from worker.zendesk.replies import Identity
+from worker.zendesk.roles import CustomRole, doubts_of, refusal_of
 
-WRITERS = frozenset({"admin", "agent"})
-"""Roles that can write users at all; whether an agent's custom role may, only a POST shows."""
+IMPORT_UNSEEN = (
+    "Whether bulk user import is enabled for the account only a first run can show: "
+    "deskfeed run ORCHESTRATION --sample 10 --wait"
+)
+"""What no question answers; it is off in an account until its owner asks Zendesk for it."""
 
 
 class Probe(Protocol):
@@ -23,6 +28,10 @@ class Probe(Protocol):
 
     def whoami(self) -> Identity:
         """Return who the credential is."""
+        ...
+
+    def custom_role(self, role_id: int, permit: Permit) -> CustomRole | None:
+        """Return a custom role, None if it may not be seen; `permit` is called before."""
         ...
 
     def user_fields(self, permit: Permit) -> tuple[UserField, ...]:
@@ -42,11 +51,13 @@ class Connection:
         role: the role of the credential's user.
         fields: the account's user fields.
         staff: keys of the account's agents and admins; empty where staff is allowed.
+        doubts: what may still stand against writing, a sentence each.
     """
 
     role: str
     fields: tuple[UserField, ...]
     staff: frozenset[str] = field(default=frozenset(), repr=False)
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +87,26 @@ class PreFlight:
             DestinationError: the credential is wrong, or its user may not write users.
             NotSent: the destination cannot be reached.
         """
+        with _plainly():
+            identity, doubts = self._login()
+            fields = self.fields()
+            staff = frozenset[str]() if rules is None else self.staff(rules)
+        return Connection(role=identity.role, fields=fields, staff=staff, doubts=doubts)
+
+    def _login(self) -> tuple[Identity, tuple[str, ...]]:
+        """Return who we are there and what may stand against writing; raise what surely does."""
         report = self.permit()
         identity = self.probe.whoami()
         report(identity.rate)
-        _refuse(identity)
-        fields = self.fields()
-        staff = frozenset[str]() if rules is None else self.staff(rules)
-        return Connection(role=identity.role or "", fields=fields, staff=staff)
+        role = None
+        refusal = refusal_of(identity)
+        # Of an administrator there is nothing to ask; an end user may not ask.
+        if refusal is None and identity.role == "agent" and identity.custom_role_id is not None:
+            role = self.probe.custom_role(identity.custom_role_id, self.permit)
+            refusal = refusal_of(identity, role)
+        if refusal is not None:
+            raise refusal
+        return identity, doubts_of(identity, role)
 
     def staff(self, rules: MappingRules) -> frozenset[str]:
         """Return the keys of the account's agents and admins; none where they are allowed."""
@@ -115,6 +139,15 @@ class PreFlight:
         return mapper_for(rules, columns, self.asked_fields(), found.staff)
 
 
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Nothing was sent, so an answer without use means only that Zendesk is not to be had."""
+    try:
+        yield
+    except NotSent as error:
+        raise NotSent(error.message) from None
+
+
 def check_connection(probe: Probe, permit: Permit) -> Connection:
     """Ask the destination who we are and which user fields it has.
 
@@ -126,21 +159,3 @@ def check_connection(probe: Probe, permit: Permit) -> Connection:
         DestinationError, NotSent: as `PreFlight.check`.
     """
     return PreFlight(probe, permit).check()
-
-
-def _refuse(identity: Identity) -> None:
-    if identity.anonymous:
-        raise DestinationError(
-            "Zendesk answers 200 but takes us for an anonymous visitor: the credential is wrong",
-            code="anonymous_login",
-        )
-    if identity.suspended:
-        raise DestinationError(
-            "the credential's user is suspended in Zendesk", code="login_not_allowed"
-        )
-    if identity.role not in WRITERS:
-        raise DestinationError(
-            f"the credential's user has the role {identity.role or 'none'!r}; only agents and "
-            "administrators may write users",
-            code="login_not_allowed",
-        )

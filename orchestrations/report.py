@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.explanations import EXPLANATIONS
+from worker.explanations import EXPLANATIONS, fill
 from worker.ledger.records import Event, Run, RunView
 from worker.ledger.states import RUN_ENDED, ChunkState, RunState
 
@@ -102,20 +102,29 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "polls": run.polls,
         "started_at": iso(run.started_at),
         "ended_at": iso(run.ended_at),
-        "error": error_as_json(run.error),
+        "error": error_of(run),
     }
 
 
-def error_as_json(error: Mapping[str, str] | None) -> dict[str, str] | None:
-    """Return an error with its title, or None."""
+def error_of(run: Run) -> dict[str, str] | None:
+    """Return why a run failed or is paused, with its title and commands to type as they stand."""
+    error = run.error
     if error is None:
         return None
-    known = EXPLANATIONS.get(error["code"])
     return {
         "code": error["code"],
-        "title": known.title if known else error["code"],
+        "title": title_of(error["code"]),
         "message": error["message"],
-        "resolution": error["resolution"],
+        "resolution": fill(error["resolution"], names_of(run)),
+    }
+
+
+def names_of(run: Run) -> dict[str, str]:
+    """Return what stands for the placeholders of an explanation."""
+    return {
+        "RUN": run.run_id,
+        "ORCHESTRATION": run.orchestration,
+        "NAME": run.target.destination,
     }
 
 

@@ -46,6 +46,19 @@ class CannotSend(Exception):
         self.code = code
 
 
+class WrongType(CannotSend):
+    """The value is of another type than what it is sent as: a list for a text, a word for a date.
+
+    A value of the right type that is not good, such as a day that there is not, is `CannotSend`.
+
+    Args:
+        detail: which type is wanted, without the value.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, "mismatched_datatype")
+
+
 def plain_value(value: Any) -> Any:
     """Return what is sent for a user field: text, number, boolean, or a list of texts."""
     kind = type(value)
@@ -55,7 +68,7 @@ def plain_value(value: Any) -> Any:
         return [_list_item(item) for item in value]
     scalar = _SCALARS.get(kind)
     if scalar is None:
-        raise CannotSend(f"a value of type {_type_name(kind)} cannot be sent")
+        raise WrongType(f"a value of type {_type_name(kind)} cannot be sent")
     return scalar(value)
 
 
@@ -65,7 +78,7 @@ def plain_text(value: Any) -> str:
         return _text(value)
     sent = plain_value(value)
     if type(sent) is list:
-        raise CannotSend("a list cannot be sent here; join it in the query")
+        raise WrongType("a list cannot be sent here; join it in the query")
     if type(sent) is bool:
         return "true" if sent else "false"
     # A decimal is written with the places it has: 12.50, never 1e-07.
@@ -91,7 +104,7 @@ def identifier_text(value: Any) -> str | None:
     whole = kind is int or (kind is Decimal and _is_id(value))
     if kind is UUID or whole:
         return trimmed_text(value)
-    raise CannotSend("an id must be text, a whole number or a UUID; CAST it in the query")
+    raise WrongType("an id must be text, a whole number or a UUID; CAST it in the query")
 
 
 def email_text(value: Any) -> str | None:
@@ -101,7 +114,7 @@ def email_text(value: Any) -> str | None:
     control characters. Zendesk judges the rest, and says so per row.
     """
     if type(value) is not str:
-        raise CannotSend("an e-mail address must be text")
+        raise WrongType("an e-mail address must be text")
     text = _text(value).strip() or None
     if text is not None and not _EMAIL.fullmatch(text):
         raise CannotSend("this is not an e-mail address")
@@ -126,7 +139,7 @@ def tag_list(value: Any) -> list[str] | None:
             raise CannotSend("a tag must not be blank")
         return tags
     if kind is not str:
-        raise CannotSend("tags must be a list of texts, or one text")
+        raise WrongType("tags must be a list of texts, or one text")
     return _text(value).replace(",", " ").split() or None
 
 
@@ -141,7 +154,7 @@ def positive_number(value: Any) -> int | None:
     elif type(value) is Decimal and _is_id(value):
         number = int(value)
     if type(number) is not int or not 0 < number <= _MAX_ID:
-        raise CannotSend("must be a whole number above zero")
+        raise WrongType("must be a whole number above zero")
     return number
 
 
@@ -155,7 +168,7 @@ def flag(value: Any) -> bool | None:
         word = value.strip().lower()
         if word in _TRUE or word in _FALSE or not word:
             return word in _TRUE if word else None
-    raise CannotSend("must be true or false")
+    raise WrongType("must be true or false")
 
 
 def _text(value: str) -> str:
@@ -172,7 +185,7 @@ def _text(value: str) -> str:
 
 def _list_item(value: Any) -> str:
     if type(value) is not str:
-        raise CannotSend("a list may hold texts only, and no NULL")
+        raise WrongType("a list may hold texts only, and no NULL")
     return _text(value).strip()
 
 

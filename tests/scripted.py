@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from world import warm
 
 from worker.zendesk.replies import (
+    Identity,
     JobAccepted,
     JobState,
     JobStatus,
@@ -17,6 +18,8 @@ from worker.zendesk.replies import (
     UserRecord,
     UsersFound,
 )
+
+AN_AGENT = Identity(user_id=1, role="agent", suspended=False, anonymous=False)
 
 
 @dataclass
@@ -36,6 +39,14 @@ class Zendesk:
     searches: list = field(default_factory=list)
     search_answers: list = field(default_factory=list)
     rate: RateHeaders = field(default_factory=RateHeaders)
+    identity: object = AN_AGENT
+    asked_who: int = 0
+
+    def whoami(self):
+        self.asked_who += 1
+        if isinstance(self.identity, Exception):
+            raise self.identity
+        return self.identity
 
     def create_or_update_many(self, profiles):
         self.posts.append([p.row for p in profiles])

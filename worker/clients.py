@@ -20,12 +20,19 @@ from worker.settings import Settings
 from worker.times import Times
 from worker.zendesk.auth import Secrets
 from worker.zendesk.client import ZendeskClient
-from worker.zendesk.replies import JobAccepted, JobStatuses, UsersFound
+from worker.zendesk.replies import Identity, JobAccepted, JobStatuses, UsersFound
 
 log = structlog.get_logger(__name__)
 
 LOGIN_CODES = frozenset(
-    {"invalid_credentials", "anonymous_login", "login_not_allowed", "missing_scope"}
+    {
+        "anonymous_login",
+        "invalid_credentials",
+        "login_not_allowed",
+        "login_suspended",
+        "missing_scope",
+        "role_may_not_write",
+    }
 )
 """What another credential may mend."""
 
@@ -102,6 +109,10 @@ class KeptClient:
     def ready(self) -> None:
         """Have a token that lasts; raises as `ZendeskClient` does."""
         self._client.auth.ready()
+
+    def whoami(self) -> Identity:
+        """Ask who we are; raises what `ZendeskClient` raises, and `Renewed`."""
+        return self._heeding(self._client.whoami)
 
     def create_or_update_many(self, profiles: Sequence[Profile]) -> JobAccepted:
         """POST the users; raises what `ZendeskClient` raises, and `Renewed`."""

@@ -11,6 +11,7 @@ from orchestrations.cli import (
     catalog_verbs,
     control_verbs,
     doctor_verb,
+    explain_verb,
     limits_verbs,
     run_verbs,
     setup_verbs,
@@ -65,6 +66,7 @@ for _command in (
     upkeep_verbs.prune,
     limits_verbs.limits,
     doctor_verb.doctor,
+    explain_verb.explain,
     audit_verb.audit,
 ):
     deskfeed.add_command(_command)

@@ -12,11 +12,13 @@ from rich.table import Table
 from orchestrations.cli import opened
 from orchestrations.cli.output import PARAM_HELP, console, print_json, say_error, verb
 from worker.errors import DeskfeedError, UsageError
-from worker.settings import settings, variable
+from worker.explanations import fill
+from worker.settings import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from orchestrations.cli.connections import Asked
     from orchestrations.loader import Catalog
     from orchestrations.spec import Orchestration
 
@@ -30,12 +32,22 @@ if TYPE_CHECKING:
     help="Only write the JSON Schemas of the catalog's files, for editors, into this folder.",
 )
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help=PARAM_HELP)
+@click.option("--offline", is_flag=True, help="Ask no destination; check files and queries only.")
 @verb
 def check(
-    orchestration: str | None, *, schema: Path | None, params: tuple[str, ...], as_json: bool
+    orchestration: str | None,
+    *,
+    schema: Path | None,
+    params: tuple[str, ...],
+    offline: bool,
+    as_json: bool,
 ) -> None:
-    """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    """Check the catalog: files, queries, columns, and whether its destinations let us in.
+
+    Nothing is sent and nothing is changed. Exit code 2 if something is wrong.
+    """
     from orchestrations.changes import contested, neighbours
+    from orchestrations.cli import connections
     from orchestrations.columns import targets
     from orchestrations.params import params_of, shared_out
 
@@ -49,12 +61,14 @@ def check(
         params_for: Mapping[str, Mapping[str, str]] = {orchestration: given}
     else:
         params_for = shared_out(catalog.orchestrations, given)
+    asked = connections.ask(catalog, _destinations_of(catalog, orchestration), offline=offline)
     checked = {
         name: _check_one(
             catalog,
             catalog.orchestration(name),
             params_for.get(name, {}),
             named=name == orchestration,
+            asked=asked,
         )
         for name in names
     }
@@ -66,13 +80,39 @@ def check(
     for name, item in checked.items():
         item["warnings"] += same[name]
     found = [item for name, item in checked.items() if orchestration in (None, name)]
-    broken = [item for item in found if item["error"]]
+    broken = any(item["error"] for item in found) or _shut(found, asked)
     if as_json:
-        print_json({"ok": not broken, "orchestrations": found})
+        destinations = [one.as_json() for one in asked.values()]
+        print_json({"ok": not broken, "orchestrations": found, "destinations": destinations})
     else:
-        _say_checked(found)
+        _say_asked(asked.values())
+        _say_checked(found, well=not broken)
     if broken:
         raise SystemExit(2)
+
+
+def _destinations_of(catalog: Catalog, orchestration: str | None) -> list[str]:
+    if orchestration is None:
+        return list(catalog.destinations)
+    return [catalog.orchestration(orchestration).destination]
+
+
+def _shut(found: list[dict[str, Any]], asked: Mapping[str, Asked]) -> bool:
+    """Whether an orchestration that can run has a destination that does not let us in."""
+    return any(
+        item["status"] == "active" and asked[item["destination"]].error is not None
+        for item in found
+    )
+
+
+def _say_asked(asked: Iterable[Asked]) -> None:
+    for one in asked:
+        click.echo(one.sentence())
+        for warning in one.warnings:
+            click.echo(f"  warning: {warning}")
+        if one.error:
+            error = one.error
+            say_error(f"{one.destination.name}: {error.message}", error.resolution, error.code)
 
 
 def _write_schemas(folder: Path, *, as_json: bool) -> None:
@@ -90,7 +130,12 @@ def _write_schemas(folder: Path, *, as_json: bool) -> None:
 
 
 def _check_one(
-    catalog: Catalog, orchestration: Orchestration, params: Mapping[str, str], *, named: bool
+    catalog: Catalog,
+    orchestration: Orchestration,
+    params: Mapping[str, str],
+    *,
+    named: bool,
+    asked: Mapping[str, Asked],
 ) -> dict[str, Any]:
     from orchestrations.mapping import mapper_for
     from orchestrations.params import without_value
@@ -118,14 +163,16 @@ def _check_one(
             ) as result,
         ):
             answer["columns"] = list(result.columns)
-            mapper = mapper_for(orchestration, result.columns)
+            one = asked.get(orchestration.destination)
+            known = one.connection.fields if one and one.connection else None
+            mapper = mapper_for(orchestration, result.columns, known)
             answer["warnings"] = list(mapper.warnings)
     except DeskfeedError as error:
         answer["error"] = error.as_dict()
     return answer
 
 
-def _say_checked(found: list[dict[str, Any]]) -> None:
+def _say_checked(found: list[dict[str, Any]], *, well: bool) -> None:
     for item in found:
         mark = "wrong" if item["error"] else item["status"]
         if item["not_run"]:
@@ -135,11 +182,13 @@ def _say_checked(found: list[dict[str, Any]]) -> None:
             click.echo(f"  warning: {warning}")
         if item["error"]:
             say_error(
-                f"{item['orchestration']}: {item['error']['message']}", item["error"]["resolution"]
+                f"{item['orchestration']}: {item['error']['message']}",
+                fill(item["error"]["resolution"], {"ORCHESTRATION": item["orchestration"]}),
+                item["error"]["code"],
             )
     if not found:
         click.echo("The catalog holds no orchestrations yet.")
-    elif not any(item["error"] for item in found):
+    elif well:
         run = "every other query" if any(item["not_run"] for item in found) else "every query"
         click.echo(f"Every file is right, {run} runs. Next: deskfeed preview ORCHESTRATION")
 
@@ -188,35 +237,20 @@ def destinations_list(*, as_json: bool) -> None:
 @verb
 def destinations_test(name: str, *, as_json: bool) -> None:
     """Ask the destination NAME who we are and which user fields it has; nothing is changed."""
-    from orchestrations import runs
-    from orchestrations.preflight import check_connection
-    from worker.app import client_for
-    from worker.zendesk.client import unlimited
+    from orchestrations.cli.connections import Asked, connect, token_warning
+    from orchestrations.preflight import IMPORT_UNSEEN
 
-    catalog = opened.catalog()
-    if name not in catalog.destinations:
-        known = ", ".join(sorted(catalog.destinations)) or "none"
-        raise UsageError(f"there is no destination {name!r}; the catalog knows: {known}")
-    destination = catalog.destinations[name]
-    target = runs.target_of(destination)
-    with client_for(target, settings(), opened.times()) as client:
-        found = check_connection(client, unlimited)
+    destination = opened.catalog().destination(name)
+    warnings = token_warning(destination)
+    if not as_json:  # also where the test fails: it may be the very reason
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
+    found = connect(destination)
+    asked = Asked(destination, found, warnings=warnings + found.doubts)
     if as_json:
-        print_json(
-            {
-                "ok": True,
-                "destination": name,
-                "url": destination.url,
-                "role": found.role,
-                "user_fields": len(found.fields),
-            }
-        )
+        print_json({"ok": True, **asked.as_json()})
         return
-    click.echo(
-        f"{name}: {destination.url} answers; our role there is {found.role}; it has "
-        f"{len(found.fields)} user fields."
-    )
-    click.echo(
-        "Whether bulk user import is enabled for the account only a first run can show: "
-        "deskfeed run ORCHESTRATION --sample 10 --wait"
-    )
+    for doubt in found.doubts:
+        click.echo(f"warning: {doubt}", err=True)
+    click.echo(asked.sentence())
+    click.echo(IMPORT_UNSEEN)

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,13 +98,15 @@ def _disk(ledger: Ledger) -> Iterable[Check]:
 
 def _catalog() -> Iterable[Check]:
     from orchestrations import diagnosis
+    from orchestrations.credentials import ending_tokens
 
     catalog = opened.catalog()
     count = len(catalog.orchestrations)
     yield diagnosis.ok("catalog", f"{count} orchestration{'' if count == 1 else 's'}")
     named = {one.credential for one in catalog.destinations.values()}
     problems = {name: _problem(name) for name in named}
-    yield from diagnosis.judge_credentials(problems, _used(catalog))
+    ending = ending_tokens(settings(), named, datetime.now(UTC).date())
+    yield from diagnosis.judge_credentials(problems, _used(catalog), ending)
 
 
 def _problem(credential: str) -> UsageError | None:

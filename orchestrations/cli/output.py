@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -12,10 +12,14 @@ import orjson
 from rich.console import Console
 
 from worker.errors import DeskfeedError, UsageError
+from worker.explanations import fill
 
 EXIT_FAILED = 1
 PARAM_HELP = "A value for $NAME in the query; may be given several times."
 EXIT_USAGE = 2
+
+SAID_WHOLE = frozenset({"usage"})
+"""Codes whose message and remedy say all there is."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -46,10 +50,12 @@ def verb(function: _F) -> _F:
     def wrapper(*args: Any, as_json: bool, **kwargs: Any) -> Any:
         from orchestrations.cli import opened
 
+        name = _name_of(click.get_current_context())
         try:
-            opened.rights(_name_of(click.get_current_context()))
+            opened.rights(name)
             return function(*args, as_json=as_json, **kwargs)
         except DeskfeedError as error:
+            error.resolution = _filled(error.resolution, name, kwargs)
             fail(error, as_json=as_json)
 
     return wrapper  # type: ignore[return-value]
@@ -64,21 +70,36 @@ def _name_of(context: click.Context | None) -> str:
     return " ".join(name for name in reversed(names) if name != "deskfeed")
 
 
+def _filled(resolution: str, verb_name: str, given: Mapping[str, Any]) -> str:
+    """Return what to do with the names that the command was given, to be typed as it stands."""
+    destination = given.get("name") if verb_name.startswith("destinations") else None
+    return fill(
+        resolution,
+        {
+            "RUN": given.get("run_id"),
+            "ORCHESTRATION": given.get("orchestration"),
+            "NAME": destination,
+        },
+    )
+
+
 def fail(error: DeskfeedError, *, as_json: bool) -> None:
     """Tell of an error and end: 2 when nothing was started, else 1."""
     if as_json:
         print_json({"ok": False, "error": error.as_dict()})
     else:
-        say_error(error.message, error.resolution)
+        say_error(error.message, error.resolution, error.code)
     sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
 
 
-def say_error(message: str, resolution: str | None) -> None:
-    """Print what is wrong and what to do, on stderr."""
+def say_error(message: str, resolution: str | None, code: str | None = None) -> None:
+    """Print what is wrong and what to do, on stderr; with a code also where more is said."""
     out = errors()
     out.print(f"deskfeed: {message}", style="bold red", markup=False)
     if resolution:
         out.print(f"  What to do: {resolution}", markup=False)
+    if code is not None and code not in SAID_WHOLE:
+        out.print(f"  More: deskfeed explain {code}", markup=False)
 
 
 def duration(seconds: float) -> str:

@@ -231,9 +231,9 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
         out.print(f"took {run.ended_at - run.started_at:.1f} s")
     for warning in view.warnings:
         out.print(f"warning: {warning}", style="yellow", markup=False)
-    error = report.error_as_json(run.error)
+    error = report.error_of(run)
     if error is not None:
-        say_error(f"{error['title']}: {error['message']}", error["resolution"])
+        say_error(f"{error['title']}: {error['message']}", error["resolution"], error["code"])
     for warning in view.warnings:
         click.echo(f"warning: {warning}")
     _print_family(view)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from orchestrations.cli import opened
 from orchestrations.cli.output import console, print_json, verb
-from worker.errors import CatalogError, UsageError
+from worker.errors import CatalogError, DeskfeedError, UsageError
 from worker.settings import settings
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def init(folder: Path, *, as_json: bool) -> None:
     for path in made:
         click.echo(f"made {path}")
     click.echo(f"Next: export DESKFEED_CATALOG={folder}   then: deskfeed preview loyalty")
+    click.echo("Send it into a stand-in for Zendesk on this machine: deskfeed up --sandbox")
     click.echo("For your own Zendesk account: deskfeed destinations add NAME")
 
 
@@ -126,6 +127,7 @@ def destinations_add(
     asked for without echo (or read from standard input) and kept in `.env`, for its owner only.
     """
     from orchestrations import newdestination
+    from orchestrations.cli.connections import connect
 
     folder = settings().catalog
     if subdomain is None and base_url is None:
@@ -139,8 +141,14 @@ def destinations_add(
         "restrict_pii": restrict_pii,
     }
     destination = newdestination.describe(folder, name, values)
+    if not (client_id or email or secret_stdin) and _unknown(destination.credential):
+        client_id = click.prompt("Identifier of a confidential OAuth client (docs/credentials.md)")
     new = _new_secrets(client_id, email, from_stdin=secret_stdin)
-    role = _tested(destination, new or settings().credential(destination.credential))
+    try:
+        role = connect(destination, new, again=f"deskfeed destinations add {name} …").role
+    except DeskfeedError as error:
+        error.message = f"{error.message}. Nothing was saved"
+        raise
     if new is not None:
         newdestination.save_secrets(ENV_FILE, newdestination.variables(destination.credential, new))
     path = newdestination.save(folder, destination)
@@ -149,6 +157,15 @@ def destinations_add(
             opened.principal(), "destinations add", destination.name, url=destination.url
         )
     _say_added(destination, path, role, as_json=as_json)
+
+
+def _unknown(credential: str) -> bool:
+    """Whether nothing is set of a credential and somebody is there who can be asked for it."""
+    return credential not in settings().credentials and _is_terminal()
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _new_secrets(client_id: str | None, email: str | None, *, from_stdin: bool) -> Secrets | None:
@@ -170,16 +187,6 @@ def _secret(what: str, *, from_stdin: bool) -> SecretStr:
     if not text.strip():
         raise UsageError(f"the {what} is blank; nothing was saved", code="credential_missing")
     return SecretStr(text.strip())
-
-
-def _tested(destination: Destination, secrets: Secrets) -> str:
-    """Ask the account who we are; returns the role. Raises what is wrong, before any is saved."""
-    from orchestrations.preflight import check_connection
-    from worker.zendesk.client import ZendeskClient, unlimited
-
-    deadline = opened.times().post_deadline
-    with ZendeskClient(destination.url, secrets, deadline_s=deadline) as client:
-        return check_connection(client, unlimited).role
 
 
 def _say_added(destination: Destination, path: Path, role: str, *, as_json: bool) -> None:

@@ -218,6 +218,6 @@ def _say(orchestration: Orchestration, done: DryRun) -> None:
     for warning in done.warnings:
         out.print(f"warning: {warning}", style="yellow", markup=False)
     if done.error:
-        say_error(done.error.message, done.error.resolution)
+        say_error(done.error.message, done.error.resolution, done.error.code)
     else:
         click.echo(f"Send it: deskfeed run {orchestration.name} --wait")

@@ -17,7 +17,7 @@ from rich.text import Text
 from orchestrations import report
 from orchestrations.cli.output import duration, errors
 from worker.ledger import Ledger
-from worker.ledger.records import Account, RunView
+from worker.ledger.records import Account, Run, RunView
 from worker.ledger.states import RunState
 
 LOOK_EVERY_S = 0.5
@@ -97,12 +97,7 @@ class Watcher:
         if time.monotonic() > patience and not self._ledger.recovery.living_workers():
             self._say(NO_WORKER)
         if view.run.state == RunState.PAUSED:
-            error = view.run.error or {}
-            reason = f": {error['message']}" if error else ""
-            self._say(
-                f"the run is paused{reason}. {error.get('resolution', '')} "
-                f"Then: deskfeed resume {self._run_id}"
-            )
+            self._say(_paused(view.run))
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._said:
@@ -203,3 +198,15 @@ def say_detached(run_id: str) -> None:
         f"\nDetached; the run goes on.\n  Watch it: deskfeed watch {run_id}\n"
         f"  Stop it:  deskfeed stop {run_id}\n"
     )
+
+
+def _paused(run: Run) -> str:
+    """Return why a run is paused, what to do, and how it goes on afterwards."""
+    error = report.error_of(run)
+    resume = f"deskfeed resume {run.run_id}"
+    if error is None:
+        return f"the run is paused. It goes on with: {resume}"
+    words = [f"the run is paused: {error['message']}.", error["resolution"]]
+    if resume not in error["resolution"]:
+        words.append(f"Then: {resume}")
+    return " ".join(words) + f"   (More: deskfeed explain {error['code']})"

@@ -7,6 +7,7 @@ have about the query itself, because it says them before it has looked at a row.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -104,6 +105,14 @@ _ABOUT_THE_QUERY_SQLITE = (
     "wrong number of arguments",
     "misuse of ",
 )
+
+_NO_COLUMN = re.compile(
+    r"no such column|Unknown column '|invalid identifier '|Unrecognized name: ", re.IGNORECASE
+)
+"""SQLite, MySQL, Snowflake, BigQuery."""
+
+_ABOUT_TYPES = frozenset({"42804", "42846", "22P02", "22007", "22018"})
+"""SQLSTATE: datatype mismatch, cannot coerce, invalid text, invalid time, invalid cast."""
 
 T = TypeVar("T")
 
@@ -256,9 +265,20 @@ def _told(sql: str, call: Callable[[], T], *, planning: bool = False) -> T:
         return call()
     except SQLAlchemyError as error:
         # `from None`: the original text must not reach a log by way of a traceback.
-        raise RunError(_words(error, sql, planning=planning)) from None
+        raise RunError(_words(error, sql, planning=planning), code=_code(error)) from None
     except (ValueError, OverflowError, TypeError) as error:
         raise RunError(f"a value of the result cannot be read ({type(error).__name__})") from None
+
+
+def _code(error: SQLAlchemyError) -> str:
+    """Return what an error of the database means to people; its words are only looked at."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    said, state = str(cause), str(getattr(cause, "sqlstate", None) or "")
+    if state == "42703" or _NO_COLUMN.search(said):
+        return "unresolved_column"
+    if state in _ABOUT_TYPES or said.startswith("operator does not exist"):
+        return "mismatched_datatype"
+    return "query_failed"
 
 
 def _words(error: SQLAlchemyError, sql: str, *, planning: bool) -> str:

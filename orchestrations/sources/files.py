@@ -58,6 +58,13 @@ _ABOUT_THE_QUERY = (
     duckdb.CatalogException,
     duckdb.PermissionException,
 )
+_ABOUT_TYPES = (duckdb.ConversionException, duckdb.TypeMismatchException)
+_NO_COLUMN = re.compile(
+    r"Referenced column \"|does not have a column named|in (?:EXCLUDE|REPLACE|RENAME) list not"
+)
+_TWO_TYPES = re.compile(
+    r"Cannot (?:compare|mix) values of type|argument types '|explicit cast|Cannot extract field"
+)
 _ABOUT_THE_MACHINE = (duckdb.OutOfMemoryException, duckdb.IOException)
 _HARMLESS = (
     "More than one row returned by a subquery used as an expression",
@@ -259,9 +266,22 @@ def _told(
     except duckdb.Error as error:
         place = _place(str(error), tables or {})
         # `from None`: the original text must not reach a log by way of a traceback.
-        raise RunError(_words(error, sql, place, planning=planning)) from None
+        words = _words(error, sql, place, planning=planning)
+        raise RunError(words, code=_code(error)) from None
     except (ValueError, OverflowError) as error:
         raise RunError(f"a value of the result cannot be read ({type(error).__name__})") from None
+
+
+def _code(error: duckdb.Error) -> str:
+    """Return what an error of the database means to people; its words are only looked at."""
+    text = str(error)
+    if isinstance(error, duckdb.BinderException) and _NO_COLUMN.search(text):
+        return "unresolved_column"
+    if isinstance(error, _ABOUT_TYPES) or (
+        isinstance(error, duckdb.BinderException) and _TWO_TYPES.search(text)
+    ):
+        return "mismatched_datatype"
+    return "query_failed"
 
 
 def _words(error: duckdb.Error, sql: str, place: str, *, planning: bool) -> str:

@@ -44,8 +44,9 @@ class OpenSource(Protocol):
             params: the values of its placeholders.
 
         Raises:
-            RunError: `query_failed`, with the database's words as far as they cannot quote a row's
-                values; `invalid_columns` when two columns of the result have the same name.
+            RunError: `query_failed`, `unresolved_column` or `mismatched_datatype`, with the
+                database's words as far as they cannot quote a row's values; `invalid_columns` when
+                two columns of the result have the same name.
         """
         ...
 

@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 from stage import free_port
 
-from orchestrations.cli import deskfeed
+from orchestrations.cli import deskfeed, setup_verbs
 from orchestrations.credentials import token_warnings
 from worker.errors import UsageError
 from worker.sandbox.config import DEFAULT_CLIENTS
@@ -67,7 +67,7 @@ def test_a_new_catalog_is_right_as_it_is_and_sends_what_it_says(shell):
     assert made.exit_code == 0, made.output
     assert "deskfeed preview loyalty" in made.output
 
-    assert shell("check").exit_code == 0
+    assert shell("check", "--offline").exit_code == 0
     rows = json.loads(shell("preview", "loyalty", "--json").stdout)["rows"]
     assert [row["user"]["name"] for row in rows] == ["Ada Lovelace", "Grace Hopper", "Alan Turing"]
     assert rows[0]["user"]["user_fields"] == {"loyalty_tier": "gold"}
@@ -149,8 +149,25 @@ def test_a_host_that_does_not_answer_is_not_saved(shell, tmp_path):
     url = f"http://127.0.0.1:{free_port()}"
     refused = add(shell, url, "--email", EMAIL, "--secret-stdin", "--json", input=TOKEN)
 
-    assert json.loads(refused.stdout)["error"]["code"] == "destination_unavailable"
+    error = json.loads(refused.stdout)["error"]
+    assert error["code"] == "destination_unavailable"
+    assert error["message"].endswith("Nothing was saved")
+    assert error["resolution"].endswith("then: deskfeed destinations add desk …")
     assert files(tmp_path) == []
+
+
+def test_somebody_at_a_terminal_is_asked_for_a_credential_that_is_not_set(
+    shell, sandbox, monkeypatch
+):
+    monkeypatch.setattr(setup_verbs, "_is_terminal", lambda: True)
+    answers = f"{CLIENT.client_id}\n{CLIENT.client_secret}\n"
+
+    added = add(shell, sandbox.url, input=answers)
+
+    assert added.exit_code == 0, added.output
+    assert "Identifier of a confidential OAuth client" in added.output
+    assert CLIENT.client_secret not in added.output
+    assert shell("destinations", "test", "desk").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ TABLE = """
     destinations list yes    yes  yes      yes
     destinations test no     no   yes      yes
     doctor            yes    yes  yes      yes
+    explain           yes    yes  yes      yes
     failures          yes    yes  yes      yes
     forget            no     no   no       yes
     init              yes    yes  yes      yes

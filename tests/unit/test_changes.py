@@ -62,7 +62,7 @@ def check(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("DESKFEED_CATALOG", str(folder))
     monkeypatch.setenv("DESKFEED_STATE_DIR", str(tmp_path / "state"))
     settings.cache_clear()
-    yield lambda *words: CliRunner().invoke(deskfeed, ["check", *words])
+    yield lambda *words: CliRunner().invoke(deskfeed, ["check", "--offline", *words])
     settings.cache_clear()
 
 

@@ -23,7 +23,7 @@ def sent(kind, value, **options):
 def refused(kind, value, **options):
     with pytest.raises(CannotSend) as caught:
         sent(kind, value, **options)
-    assert caught.value.code == "invalid_value"
+    assert caught.value.code in ("invalid_value", "mismatched_datatype")
     return caught.value.detail
 
 
@@ -250,3 +250,24 @@ def test_a_lookup_is_nothing_else(value):
 def test_a_type_that_is_newer_than_this_version_is_sent_by_the_values_own_type():
     assert sent("hologram", 1.5) == 1.5
     assert sent("hologram", ["a"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "code"),
+    [
+        ("checkbox", "maybe", "mismatched_datatype"),
+        ("date", "02/01/2026", "mismatched_datatype"),
+        ("date", "2026-02-31", "invalid_value"),
+        ("decimal", "12 €", "mismatched_datatype"),
+        ("decimal", float("nan"), "invalid_value"),
+        ("integer", 7.5, "mismatched_datatype"),
+        ("integer", 10**30, "invalid_value"),
+        ("dropdown", "platinum", "invalid_value"),
+        ("text", ["a"], "mismatched_datatype"),
+        ("text", "a\x00", "invalid_value"),
+    ],
+)
+def test_a_value_of_another_type_is_told_from_a_wrong_value_of_the_right_type(kind, value, code):
+    with pytest.raises(CannotSend) as caught:
+        sent(kind, value, options=TIERS)
+    assert caught.value.code == code

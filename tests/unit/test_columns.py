@@ -59,7 +59,7 @@ def test_columns_are_sent_under_other_names():
 
 
 def test_a_column_that_the_query_has_not_is_told_with_the_nearest_names():
-    message = error(["cust_id", "name", "email"], "invalid_columns", columns={"custid": "notes"})
+    message = error(["cust_id", "name", "email"], "unresolved_column", columns={"custid": "notes"})
     assert "'custid' of `columns:` is no column of the query (did you mean 'cust_id'?)" in message
 
 
@@ -167,7 +167,7 @@ def test_with_strict_an_unknown_column_fails_the_query():
 def test_a_value_that_cannot_be_sent_fails_its_row_and_names_the_querys_column():
     found = mapped(ada(p="x"), columns={"p": "user_fields.points"})
     assert (found.code, found.detail) == (
-        "invalid_value",
+        "mismatched_datatype",
         "column 'p': must be a number, written with digits and a point",
     )
 
@@ -183,8 +183,8 @@ def test_with_drop_field_it_stays_out_and_is_counted_by_its_column():
 @pytest.mark.parametrize(
     ("row", "code"),
     [
-        ({"name": b"x", "external_id": "1"}, "invalid_value"),
-        ({"name": "Ada", "external_id": 1.5, "email": "a@b.c"}, "invalid_value"),
+        ({"name": b"x", "external_id": "1"}, "mismatched_datatype"),
+        ({"name": "Ada", "external_id": 1.5, "email": "a@b.c"}, "mismatched_datatype"),
         ({"name": "Ada", "external_id": None, "email": "no address"}, "missing_identifier"),
     ],
 )

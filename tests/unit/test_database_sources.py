@@ -235,3 +235,24 @@ def test_every_extra_that_is_named_exists():
     named = set(re.findall(r"deskfeed\[(\w+)\]", code))
     assert named == {"mysql", "postgres"}
     assert named <= set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT nosuch FROM people", "unresolved_column"),
+        ("SELECT id FROM nosuch", "query_failed"),
+        ("SELECT id FROM people WHERE", "query_failed"),
+    ],
+)
+def test_a_column_that_is_not_there_has_a_code_of_its_own(url, sql, code):
+    assert failure(url, sql).code == code
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT id FROM people WHERE name = 1", "SELECT CAST(name AS integer) FROM people"],
+)
+def test_types_that_do_not_go_together_have_a_code_of_their_own(url, backend, sql):
+    assert failure(url, sql).code == "mismatched_datatype"

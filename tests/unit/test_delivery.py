@@ -25,7 +25,7 @@ from worker.ledger.schema import chunks
 from worker.ledger.states import ChunkState, RunState
 from worker.limiter import Budget, Limiter
 from worker.profile import OutcomeKind
-from worker.zendesk.replies import JobState, JobStatus, ResultItem
+from worker.zendesk.replies import Identity, JobState, JobStatus, ResultItem
 
 
 def finish_all(delivery, ledger, clock, seconds=60.0):
@@ -277,6 +277,41 @@ def test_what_only_a_person_can_mend_pauses_the_destination(ready, delivery, led
     assert delivery.submit("df-1", 2) == Done()
     assert len(zendesk.posts) == 1
     assert ledger.views.run("df-1").rows.pending == 2
+
+
+def login(role, **changes):
+    return Identity(user_id=1, role=role, **({"suspended": False, "anonymous": False} | changes))
+
+
+@pytest.mark.parametrize(
+    ("identity", "code"),
+    [
+        (login("admin"), "bulk_import_disabled"),
+        (login("agent"), "authorization_error"),
+        (login("admin", suspended=True), "login_suspended"),
+        (login("end-user"), "login_not_allowed"),
+        (NotSent("no route"), "authorization_error"),
+    ],
+)
+def test_a_forbidden_bulk_upsert_is_told_apart_by_who_asked(
+    ready, delivery, ledger, zendesk, identity, code
+):
+    ready(1)
+    zendesk.answers = [DestinationError("403", code="authorization_error")]
+    zendesk.identity = identity
+
+    assert delivery.submit("df-1", 1) == Failed(code)
+    run = ledger.runs.get("df-1")
+    assert (run.state, run.error["code"]) == (RunState.PAUSED, code)
+    assert (zendesk.asked_who, ledger.views.run("df-1").rows.pending) == (1, 1)
+
+
+def test_nobody_is_asked_where_the_refusal_says_why(ready, delivery, ledger, zendesk):
+    ready(1)
+    zendesk.answers = [DestinationError("403", code="bulk_import_disabled")]
+
+    assert delivery.submit("df-1", 1) == Failed("bulk_import_disabled")
+    assert zendesk.asked_who == 0
 
 
 def test_after_resume_a_paused_destinations_chunks_are_sent(

@@ -90,7 +90,7 @@ def test_a_beat_that_is_silent_is_told_of():
 
 def test_a_credential_fails_only_where_an_active_orchestration_needs_it():
     problem = UsageError("the credential 'a' is not complete", code="credential_missing")
-    found = diagnosis.judge_credentials({"a": problem, "b": problem, "c": None}, {"a", "c"})
+    found = diagnosis.judge_credentials({"a": problem, "b": problem, "c": None}, {"a", "c"}, {})
     assert verdicts(found) == {
         "credential a": Verdict.FAIL,
         "credential b": Verdict.WARN,
@@ -98,3 +98,10 @@ def test_a_credential_fails_only_where_an_active_orchestration_needs_it():
     }
     assert diagnosis.failed(found)
     assert not diagnosis.failed(found[1:])
+
+
+def test_an_api_token_is_warned_of_with_the_way_over():
+    ending = {"c": "the credential 'c' is an API token: Zendesk ends them"}
+    (found,) = diagnosis.judge_credentials({"c": None}, {"c"}, ending)
+    assert (found.verdict, found.said) == (Verdict.WARN, ending["c"])
+    assert "docs/credentials.md" in found.remedy

@@ -15,7 +15,9 @@ from orchestrations.failures import COLUMNS, cell, lines
 from worker.explanations import EXPLANATIONS
 from worker.ledger.records import RowOutcome
 
-RUN = SimpleNamespace(run_id="df-1", orchestration="loyalty")
+RUN = SimpleNamespace(
+    run_id="df-1", orchestration="loyalty", target=SimpleNamespace(destination="socktown")
+)
 
 
 def row(code="missing_name", **changed):
@@ -72,3 +74,16 @@ def test_every_identity_comes_back_from_the_file(external_id, email):
 def test_every_code_of_a_row_can_be_written():
     for code in EXPLANATIONS:
         assert len(table(row(code))[1]) == len(COLUMNS)
+
+
+def test_the_table_for_people_ends_with_what_each_code_means_once():
+    shown = list(lines(iter([row(), row("tags_not_read"), row()]), RUN, "table"))
+
+    assert [line[:5] for line in shown[:3]] == ["row 3"] * 3
+    told = shown[3:]
+    assert [line.partition(":")[0] for line in told if line[:1].islower()] == [
+        "missing_name",
+        "tags_not_read",
+    ]
+    assert "(deskfeed destinations test socktown), then: deskfeed retry df-1" in "\n".join(told)
+    assert "  More: deskfeed explain missing_name" in told

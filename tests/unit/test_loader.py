@@ -191,7 +191,7 @@ def test_a_key_that_stands_twice_is_told_with_both_lines(folder):
 )
 def test_a_secret_in_a_file_is_refused_with_the_remedy_and_not_repeated(folder, text):
     found = problems(folder, destinations__socktown_yaml=text)
-    assert all("DESKFEED_CREDENTIALS__<NAME>__API_TOKEN" in line for line in found)
+    assert all("DESKFEED_CREDENTIALS__<NAME>__CLIENT_ID" in line for line in found)
     assert not any("s3cr3t" in line for line in found)
 
 

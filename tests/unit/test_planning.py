@@ -18,6 +18,7 @@ from worker.profile import Outcome, OutcomeKind
 from worker.zendesk.client import unlimited
 from worker.zendesk.fields import UserField
 from worker.zendesk.replies import Identity, RateHeaders
+from worker.zendesk.roles import CustomRole
 
 
 class Probe:
@@ -169,7 +170,7 @@ def test_a_query_that_fails_midway_spools_nothing(plan, ledger):
             rows=csv(5000) + "x,Person,p@example.com\n",
             sql="SELECT CAST(CAST(id AS INTEGER) AS VARCHAR) AS external_id, name FROM people",
         )
-    assert caught.value.code == "query_failed"
+    assert caught.value.code == "mismatched_datatype"
     view = ledger.views.run(ledger.runs.newest()[0].run_id)
     assert (view.rows.read, view.chunks) == (0, {})
 
@@ -178,7 +179,7 @@ def test_a_query_that_fails_midway_spools_nothing(plan, ledger):
     ("identity", "code"),
     [
         (Identity(user_id=None, role="", suspended=False, anonymous=True), "anonymous_login"),
-        (Identity(user_id=1, role="admin", suspended=True, anonymous=False), "login_not_allowed"),
+        (Identity(user_id=1, role="admin", suspended=True, anonymous=False), "login_suspended"),
         (Identity(user_id=1, role="end-user", suspended=False, anonymous=False),
          "login_not_allowed"),
     ],
@@ -187,6 +188,33 @@ def test_a_login_that_may_not_write_users_stops_the_run_before_the_query(plan, i
     with pytest.raises(DestinationError) as caught:
         plan(probe=Probe(identity), sql="SELECT this is not even read")
     assert caught.value.code == code
+
+
+def agent_with(access, name="Branch agent"):
+    """Return a probe whose login is an agent with a custom role."""
+    probe = Probe(Identity(1, "agent", suspended=False, anonymous=False, custom_role_id=7))
+    probe.custom_role = lambda role_id, permit: access and CustomRole(name, access)
+    return probe
+
+
+def test_a_custom_role_that_may_only_look_stops_the_run_before_the_query(plan):
+    with pytest.raises(DestinationError, match="'Branch agent', which may look at") as caught:
+        plan(probe=agent_with("readonly"), sql="SELECT this is not even read")
+    assert caught.value.code == "role_may_not_write"
+
+
+@pytest.mark.parametrize(
+    ("access", "words"),
+    [("edit-within-org", "of its own organization only"), (None, "could not be seen")],
+)
+def test_a_custom_role_that_leaves_a_doubt_is_a_warning_of_the_run(plan, access, words):
+    (warning,) = plan(probe=agent_with(access)).warnings
+    assert words in warning
+
+
+@pytest.mark.parametrize("access", ["full", "edit", "a newer word"])
+def test_a_custom_role_that_may_write_is_no_matter(plan, access):
+    assert plan(probe=agent_with(access)).warnings == ()
 
 
 def test_an_unreachable_destination_stops_the_run_before_the_query(plan):

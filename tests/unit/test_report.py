@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from orchestrations import report
@@ -81,3 +83,21 @@ def test_every_error_code_has_a_title_and_a_resolution():
         assert explanation.resolution.endswith(
             (".", "NAME", "RUN", "ORCHESTRATION", "check", "runs", "last")
         ), code
+
+
+def test_why_a_run_is_paused_is_told_with_commands_to_type_as_they_stand():
+    run = SimpleNamespace(
+        run_id="df-1",
+        orchestration="loyalty",
+        target=SimpleNamespace(destination="socktown"),
+        error={
+            "code": "bulk_import_disabled",
+            "message": "403",
+            "resolution": EXPLANATIONS["bulk_import_disabled"].resolution + " NAME",
+        },
+    )
+    told = report.error_of(run)
+    assert told["title"] == EXPLANATIONS["bulk_import_disabled"].title
+    assert told["resolution"].endswith("then: deskfeed resume df-1 socktown")
+    run.error = None
+    assert report.error_of(run) is None

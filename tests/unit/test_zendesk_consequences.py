@@ -262,3 +262,28 @@ def test_a_refusal_says_how_zendesk_refused(status):
 
 def test_a_refusal_of_our_own_has_no_reason():
     assert Refused("the request would be too large").reason is None
+
+
+FORBIDDEN = {"error": {"title": "Forbidden", "message": "You do not have access to this page."}}
+
+
+@pytest.mark.parametrize(
+    ("posted", "body", "code"),
+    [
+        (True, {"error": "Forbidden", "description": "Data imports are not enabled"},
+         "bulk_import_disabled"),
+        (False, {"error": "Forbidden", "description": "Data imports are not enabled"},
+         "authorization_error"),
+        (True, {"error": "forbidden", "description": "missing the scope users:write"},
+         "missing_scope"),
+        (False, {"error": "forbidden", "description": "missing the scope users:read"},
+         "missing_scope"),
+        (True, FORBIDDEN, "authorization_error"),
+        (True, {"error": "Forbidden", "description": "an important telescope"},
+         "authorization_error"),
+        (True, b"<style>@import url(x)</style> scope", "authorization_error"),
+    ],
+)  # fmt: skip
+def test_a_403_is_believed_where_it_says_why(posted, body, code):
+    found = error(403, posted=posted, body=body)
+    assert (type(found), found.code) == (DestinationError, code)

@@ -19,7 +19,7 @@ from worker.ledger.records import Account, Limits, Target
 from worker.limiter import Limiter
 from worker.profile import Outcome, Profile
 from worker.times import Times
-from worker.zendesk.replies import JobAccepted, JobStatuses, UsersFound
+from worker.zendesk.replies import Identity, JobAccepted, JobStatuses, UsersFound
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,10 @@ JOB_OVERHEAD_S = 0.3
 
 class Client(Protocol):
     """What delivery needs of Zendesk; `worker.zendesk.client.ZendeskClient` is one."""
+
+    def whoami(self) -> Identity:
+        """Return who the credential is."""
+        ...
 
     def create_or_update_many(self, profiles: Sequence[Profile]) -> JobAccepted:
         """POST the users; return the job that Zendesk queued."""

@@ -20,6 +20,7 @@ from worker.delivery.context import (
     likely_seconds,
     reason_of,
 )
+from worker.delivery.forbidden import told_apart
 from worker.delivery.permits import RETRY_S, Ticket
 from worker.delivery.readback import ReadBack
 from worker.delivery.tags import TagAdder
@@ -196,7 +197,7 @@ class Submitter:
         except DeskfeedError as error:
             log.warning("chunk_not_accepted", **reason_of(error))
             self._permits.failed(ticket, error)
-            return self._after(claim, account, error)
+            return self._after(claim, account, client, error)
         likely = likely_seconds(account, len(claim.profiles))
         stamp = ticket.stamp_us / 1e6
         try:
@@ -214,12 +215,13 @@ class Submitter:
             hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))
         return Done(tuple(hints))
 
-    def _after(self, claim: Claim, account: Account, error: DeskfeedError) -> Step:
+    def _after(self, claim: Claim, account: Account, client: Client, error: DeskfeedError) -> Step:
         """What an error of the POST means for the chunk: one place, by class."""
         match error:
             case DestinationError():
                 self._chunks.unsubmit(claim, 0.0, error.code, sent=True, message=False)
-                return self._in.pause_destination(claim.target, error)
+                meant = told_apart(self._in, claim.target, client, error)
+                return self._in.pause_destination(claim.target, meant)
             case Throttled():
                 return self._throttled(claim, error)
             case Renewed():

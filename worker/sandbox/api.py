@@ -349,6 +349,31 @@ def _user_fields(call: Call) -> Answer:
     return Answer(page_response(listing, call.request))
 
 
+def _custom_roles(call: Call) -> Answer:
+    if not call.account.roles:
+        return Answer(forbidden(_NO_ACCESS))
+    documents = [
+        {
+            "id": role_id,
+            "name": role.name,
+            "description": "",
+            "role_type": 0,
+            "configuration": {"end_user_profile_access": role.end_user_profile_access},
+        }
+        for role_id, role in call.account.roles.items()
+    ]
+    return Answer(
+        json_response(
+            {
+                "custom_roles": documents,
+                "count": len(documents),
+                "next_page": None,
+                "previous_page": None,
+            }
+        )
+    )
+
+
 def _token(call: Call) -> Answer:
     settings = call.account.settings
     now = call.now + settings.clock_shift
@@ -368,6 +393,7 @@ ROUTES = (
     Route("users_search", "GET", "/api/v2/users/search", Access.STAFF, _users_search),
     Route("users", "GET", "/api/v2/users", Access.STAFF, _users),
     Route("user_fields", "GET", "/api/v2/user_fields", Access.STAFF, _user_fields),
+    Route("custom_roles", "GET", "/api/v2/custom_roles", Access.STAFF, _custom_roles),
     Route("oauth_token", "POST", "/oauth/tokens", Access.OPEN, _token),
 )  # fmt: skip
 """Every endpoint, the special before the general."""

@@ -26,6 +26,7 @@ class Login:
         role: `admin`, `agent` or `end-user`.
         may_import: whether bulk upserts are allowed: admins, and agents of a role with the right.
         suspended: a suspended user may log in nowhere but to `users/me`.
+        custom_role: name of one of the account's roles, for an agent.
     """
 
     email: str
@@ -34,6 +35,21 @@ class Login:
     role: str = "admin"
     may_import: bool = True
     suspended: bool = False
+    custom_role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role that the account has made, as Enterprise accounts can.
+
+    Attributes:
+        name: for people; unique.
+        end_user_profile_access: `full`, `edit`, `edit-within-org` or `readonly`. What a login may
+            import says its `may_import`.
+    """
+
+    name: str
+    end_user_profile_access: str = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +67,36 @@ class OAuthClient:
     email: str = "admin@socktown.example"
 
 
+ROLE_IDS_FROM = 360_000_001
+"""The first of `roles` has this id, the next ones follow."""
+
 DEFAULT_LOGINS = (
     Login("admin@socktown.example", name="Ada Admin"),
     Login("agent@socktown.example", name="Alan Agent", role="agent", may_import=False),
-    Login("lead@socktown.example", name="Lin Lead", role="agent", may_import=True),
+    Login("lead@socktown.example", name="Lin Lead", role="agent", custom_role="Team lead"),
+    Login(
+        "looker@socktown.example",
+        name="Lo Looker",
+        role="agent",
+        may_import=False,
+        custom_role="Light agent",
+    ),
+    Login(
+        "local@socktown.example",
+        name="Lou Local",
+        role="agent",
+        may_import=False,
+        custom_role="Branch agent",
+    ),
     Login("customer@socktown.example", name="Cleo Customer", role="end-user", may_import=False),
     Login("suspended@socktown.example", name="Sam Suspended", suspended=True),
 )
 DEFAULT_CLIENTS = (OAuthClient("sandbox-client"),)
+DEFAULT_ROLES = (
+    Role("Team lead"),
+    Role("Light agent", "readonly"),
+    Role("Branch agent", "edit-within-org"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +106,7 @@ class Config:
     Attributes:
         logins: who can log in; they are users of the account too.
         clients: OAuth clients.
+        roles: the account's own roles; without one, asking for them is forbidden.
         user_fields: the account's user fields, in order.
         organizations: names of the organizations that there are.
         users: rows, as for a bulk upsert, of people who are there already.
@@ -77,6 +116,7 @@ class Config:
 
     logins: tuple[Login, ...] = DEFAULT_LOGINS
     clients: tuple[OAuthClient, ...] = DEFAULT_CLIENTS
+    roles: tuple[Role, ...] = DEFAULT_ROLES
     user_fields: tuple[UserField, ...] = DEFAULT_FIELDS
     organizations: tuple[str, ...] = ("Socktown",)
     users: tuple[Mapping[str, Any], ...] = ()
@@ -122,6 +162,7 @@ def parse_config(document: Mapping[str, Any]) -> Config:
     readers: dict[str, Callable[[Any], Any]] = {
         "logins": lambda items: tuple(_login(item) for item in items),
         "clients": lambda items: tuple(_make(OAuthClient, item, "client") for item in items),
+        "roles": lambda items: tuple(_make(Role, item, "role") for item in items),
         "user_fields": lambda items: tuple(parse_field(item) for item in items),
         "organizations": lambda items: tuple(str(item) for item in items),
         "users": tuple,
@@ -134,10 +175,18 @@ def parse_config(document: Mapping[str, Any]) -> Config:
     for key, value in document.items():
         _check_kind(key, value)
     config = Config(**{key: readers[key](value) for key, value in document.items()})
+    _check_roles(config)
     keys = [user_field.key for user_field in config.user_fields]
     if len(set(keys)) != len(keys):
         raise Misconfigured("two user fields have the same key")
     return config
+
+
+def _check_roles(config: Config) -> None:
+    names = {role.name for role in config.roles}
+    for login in config.logins:
+        if login.custom_role is not None and login.custom_role not in names:
+            raise Misconfigured(f"login: there is no role {login.custom_role!r} under `roles`")
 
 
 def _check_kind(key: str, value: Any) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.sandbox.config import Config
+from worker.sandbox.config import ROLE_IDS_FROM, Config
 from worker.sandbox.faults import FaultBook, Rule
 from worker.sandbox.fields import RowRefused
 from worker.sandbox.jobs import NO_FAULT, Job, JobBook, JobFault, Results
@@ -58,8 +58,10 @@ class Account:
         self._seed(config, now)
 
     def _seed(self, config: Config, now: float) -> None:
+        self.roles = {ROLE_IDS_FROM + place: role for place, role in enumerate(config.roles)}
+        ids = {role.name: role_id for role_id, role in self.roles.items()}
         for login in config.logins:
-            self.people.add_login(login, now)
+            self.people.add_login(login, now, ids.get(login.custom_role or ""))
         for raw in config.users:
             try:
                 self.people.upsert(

@@ -147,10 +147,11 @@ class People:
         """Return the user who has this address, primary or secondary."""
         return self._by_email.get(email.strip().lower())
 
-    def add_login(self, login: Login, now: float) -> User:
-        """Make a user of someone who can log in."""
+    def add_login(self, login: Login, now: float, role_id: int | None = None) -> User:
+        """Make a user of someone who can log in; `role_id` is that of a role of the account's."""
         user = self._new_user(login.name, login.role, now, seeded=True)
         user.attributes["suspended"] = login.suspended
+        user.attributes["custom_role_id"] = role_id
         self._add_email(user, login.email.strip().lower(), verified=True)
         return user
 

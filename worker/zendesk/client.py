@@ -39,6 +39,7 @@ from worker.zendesk.replies import (
     JobAccepted,
     JobStatuses,
     UsersFound,
+    read_custom_roles,
     read_field_page,
     read_identity,
     read_job_accepted,
@@ -46,6 +47,7 @@ from worker.zendesk.replies import (
     read_staff_page,
     read_users,
 )
+from worker.zendesk.roles import CustomRole, find_role
 from worker.zendesk.staff import STAFF_ROLES, StaffPage
 from worker.zendesk.transport import DeadlineAdapter, Exchange, exchange, silence_urllib3
 
@@ -194,6 +196,22 @@ class ZendeskClient:
             DestinationError, Throttled, NotSent: as `job_statuses`.
         """
         return read_identity(self._send("GET", "/api/v2/users/me.json"))
+
+    def custom_role(self, role_id: int, permit: Permit = unlimited) -> CustomRole | None:
+        """Return a custom role of the account; None if there is none or it may not be seen.
+
+        Args:
+            role_id: which one.
+            permit: as `user_fields`.
+
+        Raises:
+            DestinationError, Throttled, NotSent: as `job_statuses`.
+        """
+        report = permit()
+        answer = self._send("GET", "/api/v2/custom_roles.json")
+        document = read_custom_roles(answer)
+        report(answer.rate)
+        return None if document is None else find_role(document, role_id)
 
     def user_fields(self, permit: Permit = unlimited) -> tuple[UserField, ...]:
         """Return the account's user fields; one request for each 100 of them.

@@ -6,6 +6,7 @@ must be said), and two kinds of body that say more than their status does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,12 @@ from worker.errors import (
 )
 from worker.zendesk.answer import Answer
 from worker.zendesk.redaction import MASK, MAX_CHARS, error_class, redact
+
+_READ_CHARS = 2000
+"""So much of a body is looked at for words that tell why."""
+
+_SCOPE = re.compile(r"\bscopes?\b", re.IGNORECASE)
+_IMPORT = re.compile(r"\bimports?\b", re.IGNORECASE)
 
 Consequence = Callable[[Answer, bool], DeskfeedError]
 """Makes the error of an answer; the flag says whether the request was a POST."""
@@ -110,7 +117,7 @@ def _too_many_jobs(answer: Answer) -> DeskfeedError:
 
 def _rate_limited(answer: Answer, _posted: bool) -> DeskfeedError:
     seconds = answer.retry_after_s
-    if "single unique user" in answer.text[:2000].lower():
+    if "single unique user" in answer.text[:_READ_CHARS].lower():
         # Plain text, with budget left: about one user of this chunk, not about the account.
         return Throttled(
             "one user was changed too often", retry_after_seconds=seconds, scope="chunk"
@@ -154,13 +161,26 @@ def _not_logged_in(answer: Answer, _posted: bool) -> DeskfeedError:
 
 
 def _forbidden(answer: Answer, posted: bool) -> DeskfeedError:
-    start = (
-        "Zendesk refuses the bulk upsert (403): bulk user import is not enabled for the account, "
-        "or the credential's user may not edit users"
-        if posted
-        else "Zendesk refuses the request (403)"
-    )
-    return DestinationError(_sentence(start, answer), code="authorization_error")
+    # The words of these answers are documented nowhere. Where they say why, they are believed;
+    # else both reasons are told, and `worker.delivery.forbidden` asks who we are.
+    said = answer.text[:_READ_CHARS] if answer.document is not None else ""
+    if _SCOPE.search(said):
+        start, code = (
+            "Zendesk refuses the request (403) for want of an OAuth scope",
+            "missing_scope",
+        )
+    elif posted and _IMPORT.search(said):
+        start = "Zendesk refuses the bulk upsert (403): bulk user import is off for the account"
+        code = "bulk_import_disabled"
+    elif posted:
+        start = (
+            "Zendesk refuses the bulk upsert (403): bulk user import is not enabled for the "
+            "account, or the credential's user may not edit users"
+        )
+        code = "authorization_error"
+    else:
+        start, code = "Zendesk refuses the request (403)", "authorization_error"
+    return DestinationError(_sentence(start, answer), code=code)
 
 
 def _not_found(answer: Answer, _posted: bool) -> DeskfeedError:

@@ -29,6 +29,7 @@ __all__ = [
     "ResultItem",
     "UserRecord",
     "match_results",
+    "read_custom_roles",
     "read_field_page",
     "read_identity",
     "read_job_accepted",
@@ -50,6 +51,7 @@ class Identity:
         role: `admin`, `agent`, `end-user`; empty when Zendesk does not say.
         suspended: a suspended user may do nothing.
         anonymous: `users/me` answers 200 to a wrong password too, with the anonymous user.
+        custom_role_id: of an agent on an account with roles of its own; else None.
         rate: what the answer's headers said about the request budget.
     """
 
@@ -57,6 +59,7 @@ class Identity:
     role: str
     suspended: bool
     anonymous: bool
+    custom_role_id: int | None = None
     rate: RateHeaders = field(default_factory=RateHeaders)
 
 
@@ -147,8 +150,23 @@ def read_identity(answer: Answer) -> Identity:
         role=_text(user.get("role")) or "",
         suspended=user.get("suspended") is True,
         anonymous=user_id is None or user.get("name") == "Anonymous user",
+        custom_role_id=_integer(user.get("custom_role_id")),
         rate=answer.rate,
     )
+
+
+def read_custom_roles(answer: Answer) -> Mapping[str, Any] | None:
+    """Read the answer to custom_roles; None: this login may not see them, or there are none.
+
+    Accounts below Enterprise have no custom roles, and whether a token with scopes for users may
+    read them is documented nowhere; so 403 and 404 are no errors here.
+
+    Raises:
+        DestinationError, Throttled, NotSent: as `read_job_statuses`.
+    """
+    if answer.status in (403, 404):
+        return None
+    return _document(answer, posted=False)
 
 
 def read_field_page(answer: Answer) -> FieldPage:
