@@ -29,6 +29,7 @@ from worker.exposition import FOLDER_VARIABLE, Page, Shared
 from worker.failpoints import reach
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger, open_ledger
+from worker.ledger.ledger import Secrets
 from worker.ledger.records import Target
 from worker.limiter import Limiter, connect
 from worker.liveness import Rounds
@@ -165,7 +166,13 @@ def _parts(pid: int) -> Parts:
     config = settings()
     times = Times().scaled(config.time_scale)
     times.check()
-    ledger = open_ledger(config.ledger, times, keep_failed=config.retention.failed_payload)
+    ledger = open_ledger(
+        config.ledger,
+        times,
+        keep_failed=config.retention.failed_payload,
+        secrets=Secrets(config.spool_keys, config.hash_key_bytes),
+    )
+    ledger.secrecy.begin()
     client = connect(config.redis())
     limiter = Limiter(
         client,

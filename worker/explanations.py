@@ -80,6 +80,26 @@ EXPLANATIONS: dict[str, Explanation] = {
         "in the middle of a write: let it go on (kill -CONT PID) or end it. With PostgreSQL "
         "nobody can hold the others up like that.",
     ),
+    "spool_key_missing": Explanation(
+        "A key that encrypts rows is not here",
+        "Add the key that is named to DESKFEED_SPOOL_KEY (any, if none is named) where this runs "
+        "and start the workers again. Nothing is lost: its rows wait. Is it lost for good: "
+        "docs/privacy.md.",
+    ),
+    "spool_key_wrong": Explanation(
+        "A key that encrypts rows was changed under its name",
+        "Set the key that had this name before in DESKFEED_SPOOL_KEY; give a new key a new name "
+        "(docs/privacy.md).",
+    ),
+    "hash_key_missing": Explanation(
+        "The key of the hashes of people is not set",
+        "Set DESKFEED_HASH_KEY to the key that the workers have. Is it lost: docs/privacy.md.",
+    ),
+    "hash_key_changed": Explanation(
+        "The key of the hashes of people was changed",
+        "With another key everybody would be unknown. Set DESKFEED_HASH_KEY as it was before, or "
+        "unset it if it never was. To change it all the same: docs/privacy.md.",
+    ),
     "ledger_on_another_host": Explanation(
         "The ledger is in use on another host",
         "A SQLite file serves one host: two would damage it. For several hosts set "
@@ -282,6 +302,10 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "cancelled": Explanation(
         "The run was stopped before this row was sent", "Send it: deskfeed retry RUN"
+    ),
+    "forgotten": Explanation(
+        "The person was to be forgotten",
+        "Nothing to do. The next run sends them again unless the query leaves them out.",
     ),
     "quarantined": Explanation(
         "Workers died on this chunk again and again",

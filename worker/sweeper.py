@@ -58,6 +58,10 @@ class Sweeper:
         ]
         for run_id, state in self._ledger.recovery.active_runs():
             hints.extend(self._go_on(run_id, state))
+        self._ledger.forgetting.lift()
+        expired = self._ledger.retention.expire()
+        if expired:
+            log.info("kept_rows_expired", chunks=expired)
         if hints:
             log.info("swept", found=len(hints))
         return hints

@@ -30,9 +30,12 @@ def catalog() -> Catalog:
 def ledger() -> Iterator[Ledger]:
     """Open the ledger that the settings name, and close it at the end."""
     from worker.ledger import open_ledger  # SQLAlchemy is slow to import
+    from worker.ledger.ledger import Secrets
 
-    keep_failed = settings().retention.failed_payload
-    opened = open_ledger(settings().ledger, times(), keep_failed=keep_failed)
+    config = settings()
+    secrets = Secrets(config.spool_keys, config.hash_key_bytes)
+    keep_failed = config.retention.failed_payload
+    opened = open_ledger(config.ledger, times(), keep_failed=keep_failed, secrets=secrets)
     try:
         yield opened
     finally:
@@ -57,7 +60,7 @@ def ages() -> Ages:
     from orchestrations.upkeep import ages_of  # with it comes SQLAlchemy
 
     kept = settings().retention
-    return ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs)
+    return ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs, audit=kept.audit)
 
 
 def times() -> Times:
