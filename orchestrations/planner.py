@@ -53,7 +53,7 @@ POSTPONED_S = 15.0
 
 def main() -> int:
     """Plan the run named on the command line; returns the exit code."""
-    logs.configure(settings().log_level, settings().log_format)
+    logs.configure(settings().log_level, settings().log_format, settings().hidden())
     run_id = sys.argv[1]
     structlog.contextvars.bind_contextvars(run_id=run_id)
     held = Held()

@@ -273,7 +273,7 @@ def _send(name: str, task_id: str, seconds: float, run_id: str, seq: int | None 
 
 @signals.setup_logging.connect
 def _on_setup_logging(**_: object) -> None:
-    logs.configure(settings().log_level, settings().log_format)
+    logs.configure(settings().log_level, settings().log_format, settings().hidden())
 
 
 @signals.task_prerun.connect

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrations.loader import Catalog
     from orchestrations.preflight import PreFlight, Probe
     from worker.ledger import Ledger
+    from worker.ledger.database import Database
     from worker.ledger.retention import Ages
     from worker.zendesk.client import Permit
     from worker.zendesk.fields import UserField
@@ -37,6 +38,20 @@ def ledger() -> Iterator[Ledger]:
     keep_failed = config.retention.failed_payload
     opened = open_ledger(config.ledger, times(), keep_failed=keep_failed, secrets=secrets)
     try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """Open the ledger's database without asking whether the keys are those that it knows."""
+    from worker.ledger.database import open_database
+    from worker.ledger.host import keep_to_one_host
+
+    opened = open_database(settings().ledger)
+    try:
+        keep_to_one_host(opened, times().worker_dead)
         yield opened
     finally:
         opened.close()

@@ -15,6 +15,7 @@ from typing import NoReturn
 from sqlalchemy import Connection, delete, insert, select
 
 from worker.errors import UsageError
+from worker.ledger import audit
 from worker.ledger.database import Database
 from worker.ledger.schema import delivered, forgotten, meta, workers
 
@@ -45,8 +46,12 @@ def settle_hash_key(database: Database, given: bytes | None) -> bytes:
         return _settle(connection, database, given) if found is None else found
 
 
-def forget_everybody(database: Database) -> int:
+def forget_everybody(database: Database, by: str) -> int:
     """Remove every hash of a person, and the key; whoever opens the ledger next brings another.
+
+    Args:
+        database: where the ledger lies.
+        by: who wants it so, for the audit.
 
     Returns:
         How many people were known.
@@ -58,6 +63,7 @@ def forget_everybody(database: Database) -> int:
         _refuse_living(connection, database)
         connection.execute(delete(meta).where(meta.c.name.in_((_OWN, _CHECK))))
         connection.execute(delete(forgotten))
+        audit.write(connection, database, by, "prune", "digests")
         return int(connection.execute(delete(delivered)).rowcount)
 
 
