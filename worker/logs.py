@@ -43,8 +43,10 @@ def _last_look(_logger: WrappedLogger, _name: str, line: Any) -> Any:
     return without_known(line) if isinstance(line, str) else line
 
 
-def _traceback(error: Any) -> str:
-    return traceback_of(error[1]) if error and error[1] is not None else ""
+def _traceback(
+    exc_info: tuple[type[BaseException], BaseException, TracebackType | None],
+) -> str:
+    return traceback_of(exc_info[1])
 
 
 _CELERYS = {

@@ -100,9 +100,10 @@ class Chunks:
     def _claim(self, run_id: str, seq: int, owner: str) -> Claim | None:
         with self._db.write() as connection:
             now = self._db.now(connection)
+            ready = _ready(now)
             changed = connection.execute(
                 update(chunks)
-                .where(_this(run_id, seq), _ready(now), run_is(run_id, RunState.SENDING))
+                .where(_this(run_id, seq), ready, run_is(run_id, RunState.SENDING))
                 .values(
                     state=ChunkState.CLAIMED,
                     fence=chunks.c.fence + 1,
