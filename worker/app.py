@@ -21,7 +21,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from worker import broker, exposition, logs, messages, metrics
+from worker import broker, exposition, logs, messages, metrics, redaction
 from worker.clients import Clients
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, UsageError
@@ -184,7 +184,7 @@ def _parts(pid: int) -> Parts:
         Context(
             ledger=ledger,
             limiter=limiter,
-            clients=Clients(config, times, load_settings),
+            clients=Clients(config, times, _read_settings_anew),
             times=times,
             owner=owner,
             sleep=stopping.sleep,
@@ -200,6 +200,13 @@ def _parts(pid: int) -> Parts:
         sweeper=Sweeper(ledger, delivery, times, owner),
         shared=Shared(ledger, limiter, client.ping),
     )
+
+
+def _read_settings_anew() -> Settings:
+    """A credential that was changed meanwhile must not be seen in a log either."""
+    found = load_settings()
+    redaction.hide(found.hidden())
+    return found
 
 
 def _note_cold_start(account: str) -> None:

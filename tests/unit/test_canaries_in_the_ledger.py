@@ -22,8 +22,13 @@ from worker.sealing import SpoolKeys, name_of, place_of
 
 KEYS = SpoolKeys({"k1": bytes(range(32))})
 
-DELIVERED = ("canary-id-delivered", "canary.delivered@example.com", "Canary Delivered", "canarytag")
-FAILED = ("canary-id-failed", "canary.failed@example.com", "Canary Failed", "canarytagtoo")
+DELIVERED = (
+    "canary-id-delivered",
+    "canary.delivered@example.com",
+    "Canary Delivered",
+    "deliveredtag",
+)
+FAILED = ("canary-id-failed", "canary.failed@example.com", "Canary Failed", "failedtag")
 REFUSED = ("canary-id-refused", "canary.refused@example.com")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.sealing import KeyMissing, Spoiled, SpoolKeys, name_of, place_of, read_keys
@@ -18,6 +18,7 @@ def setting(**keys):
     return ",".join(f"{name}:{base64.b64encode(key).decode()}" for name, key in keys.items())
 
 
+@settings(deadline=None)  # the first one loads OpenSSL
 @given(st.binary(max_size=200))
 def test_what_was_sealed_is_opened_again_and_does_not_stand_in_the_blob(blob):
     keys = SpoolKeys({"a": OLD})
