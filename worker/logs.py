@@ -131,8 +131,10 @@ def configure(level: str = "INFO", style: str = "console", secrets: Iterable[str
 def _catch_what_nobody_caught() -> None:
     logging.captureWarnings(True)
     warnings.formatwarning = _warning
-    sys.excepthook = _uncaught
-    threading.excepthook = _uncaught_in_thread
+    if sys.excepthook is sys.__excepthook__:  # else somebody waits for them who knows more
+        sys.excepthook = _uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _uncaught_in_thread
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -54,14 +54,14 @@ _PYTHONS = ("builtins", "socket", "ssl")
 
 _SPEAKING_PACKAGES = ("redis.", "kombu.exceptions", "celery.exceptions", "amqp.")
 
-_known: frozenset[str] = frozenset()
+_known: tuple[str, ...] = ()  # the longest first: one may be a part of another
 
 
 def hide(secrets: Iterable[str]) -> None:
     """Have these secrets left out of every line from now on, also in base64."""
     global _known  # noqa: PLW0603 - one process has one log
     found = {one for secret in secrets for one in _shapes(secret) if len(one) >= LEAST_SECRET_CHARS}
-    _known |= found
+    _known = tuple(sorted(found.union(_known), key=len, reverse=True))
 
 
 def _shapes(secret: str) -> Iterable[str]:
@@ -72,7 +72,7 @@ def _shapes(secret: str) -> Iterable[str]:
 
 def without_known(text: str) -> str:
     """Return the text without the secrets that this process was told of."""
-    for secret in sorted(_known, key=len, reverse=True):
+    for secret in _known:
         if secret in text:
             text = text.replace(secret, HIDDEN)
     return text

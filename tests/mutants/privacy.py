@@ -118,8 +118,8 @@ MUTANTS = [
     mutant(
         "errors that nobody caught go past the log",
         LOGS,
-        "    threading.excepthook = _uncaught_in_thread\n",
-        "",
+        "        threading.excepthook = _uncaught_in_thread\n",
+        "        pass\n",
         "tests/unit/test_logs.py::test_nothing_that_goes_wrong_prints_a_value",
     ),
 ]
