@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.errors import DeskfeedError, UsageError
+from worker.explanations import explain
 from worker.ledger.pulse import Backlog, WorkerPulse
+from worker.ledger.secrecy import Sealed
 from worker.redis_server import RedisServer
 from worker.times import Times
 
@@ -147,6 +149,27 @@ def judge_disk(free_bytes: int) -> Check:
     remedy = "Make room: when the disk is full nothing is sent any more (nothing is lost)."
     full = free_bytes < DISK_FAIL_BYTES
     return Check("ledger disk", Verdict.FAIL if full else Verdict.WARN, said, remedy)
+
+
+def judge_encryption(sealed: Sealed) -> Check:
+    """Whether rows are encrypted, with which keys, and whether each of them is here."""
+    parts = [f"{n:,} with {name}" for name, n in sorted(sealed.batches.items(), key=str) if name]
+    parts += [f"{n:,} in clear" for name, n in sealed.batches.items() if name is None]
+    held = f"; chunks with rows: {', '.join(parts)}" if parts else ""
+    if sealed.lacking or (sealed.encrypted and sealed.first is None):
+        named = ", ".join(sealed.lacking) or "any"
+        return Check(
+            "encryption",
+            Verdict.FAIL,
+            f"rows are encrypted, and a key is not here ({named}){held}",
+            explain("spool_key_missing").resolution,
+        )
+    if sealed.first is None:
+        return ok("encryption", f"off: rows lie in clear in the ledger (docs/privacy.md){held}")
+    if not sealed.encrypted:
+        said = f"key {sealed.first} is set; a worker that starts with it switches it on"
+        return ok("encryption", said + held)
+    return ok("encryption", f"rows are encrypted with the key {sealed.first}{held}")
 
 
 def judge_workers(found: Sequence[WorkerPulse], times: Times) -> Check:

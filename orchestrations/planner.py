@@ -30,6 +30,7 @@ from worker.errors import (
     RunError,
     Superseded,
     Throttled,
+    UsageError,
 )
 from worker.failpoints import reach
 from worker.ledger.records import Limits, Run
@@ -37,6 +38,8 @@ from worker.settings import settings, variable
 from worker.zendesk.replies import RateHeaders
 
 log = structlog.get_logger(__name__)
+
+EXIT_REFUSED = 1
 
 MOST_PLANNERS = 5
 """So many planners of one run may be lost; then the run fails."""
@@ -50,12 +53,16 @@ POSTPONED_S = 15.0
 
 def main() -> int:
     """Plan the run named on the command line; returns the exit code."""
-    logs.configure(settings().log_level, settings().log_format)
+    logs.configure(settings().log_level, settings().log_format, settings().hidden())
     run_id = sys.argv[1]
     structlog.contextvars.bind_contextvars(run_id=run_id)
     held = Held()
     threading.Thread(target=_end_with_parent, args=(held,), daemon=True).start()
-    mine = parts()
+    try:
+        mine = parts()
+    except UsageError as error:  # as when a key is missing: nothing was begun, and nothing fails
+        log.critical("planner_cannot_work", reason=error.message, resolution=error.resolution)
+        return EXIT_REFUSED
     run = mine.ledger.runs.claim_plan(run_id)
     if run is None:
         return 0  # somebody else plans it, or it is planned

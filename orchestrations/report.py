@@ -57,6 +57,7 @@ WAITS: Mapping[str, str] = {
     "read_back": "Zendesk to tell what it has of the rows",
     "read_back_permit": "leave to read back what Zendesk has",
     "interrupted": "another worker",
+    "spool_key": "a worker with the key that its rows are encrypted with",
 }
 """What a waiting chunk waits for, in words."""
 

@@ -150,7 +150,9 @@ def tick() -> str:
     hints = parts().sweeper.sweep()
     send_all(hints)
     kept = settings().retention
-    ages = upkeep.ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs)
+    ages = upkeep.ages_of(
+        outcomes=kept.outcomes, events=kept.events, runs=kept.runs, audit=kept.audit
+    )
     pruned = upkeep.prune_daily(parts().ledger, ages)
     if pruned is not None and pruned.anything:
         log.info("pruned", **asdict(pruned))

@@ -17,9 +17,9 @@ AGAIN_AFTER_DEATH_S = 3600.0
 """A pruning whose process died is begun again after this."""
 
 
-def ages_of(*, outcomes: float, events: float, runs: float) -> Ages:
+def ages_of(*, outcomes: float, events: float, runs: float, audit: float) -> Ages:
     """Return how long things are kept, in seconds. Kept rows have their end written on them."""
-    return Ages(outcomes=outcomes, events=events, runs=runs, kept_rows=runs)
+    return Ages(outcomes=outcomes, events=events, runs=runs, audit=audit, kept_rows=runs)
 
 
 def prune_daily(ledger: Ledger, ages: Ages) -> Pruned | None:

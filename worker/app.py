@@ -21,7 +21,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from worker import broker, exposition, logs, messages, metrics
+from worker import broker, exposition, logs, messages, metrics, redaction
 from worker.clients import Clients
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, UsageError
@@ -29,6 +29,7 @@ from worker.exposition import FOLDER_VARIABLE, Page, Shared
 from worker.failpoints import reach
 from worker.hints import Deliver, Finish, Hint, Plan, Poll
 from worker.ledger import Ledger, open_ledger
+from worker.ledger.ledger import Secrets
 from worker.ledger.records import Target
 from worker.limiter import Limiter, connect
 from worker.liveness import Rounds
@@ -165,7 +166,13 @@ def _parts(pid: int) -> Parts:
     config = settings()
     times = Times().scaled(config.time_scale)
     times.check()
-    ledger = open_ledger(config.ledger, times, keep_failed=config.retention.failed_payload)
+    ledger = open_ledger(
+        config.ledger,
+        times,
+        keep_failed=config.retention.failed_payload,
+        secrets=Secrets(config.spool_keys, config.hash_key_bytes),
+    )
+    ledger.secrecy.begin()
     client = connect(config.redis())
     limiter = Limiter(
         client,
@@ -177,7 +184,7 @@ def _parts(pid: int) -> Parts:
         Context(
             ledger=ledger,
             limiter=limiter,
-            clients=Clients(config, times, load_settings),
+            clients=Clients(config, times, _read_settings_anew),
             times=times,
             owner=owner,
             sleep=stopping.sleep,
@@ -193,6 +200,13 @@ def _parts(pid: int) -> Parts:
         sweeper=Sweeper(ledger, delivery, times, owner),
         shared=Shared(ledger, limiter, client.ping),
     )
+
+
+def _read_settings_anew() -> Settings:
+    """A credential that was changed meanwhile must not be seen in a log either."""
+    found = load_settings()
+    redaction.hide(found.hidden())
+    return found
 
 
 def _note_cold_start(account: str) -> None:
@@ -266,7 +280,7 @@ def _send(name: str, task_id: str, seconds: float, run_id: str, seq: int | None 
 
 @signals.setup_logging.connect
 def _on_setup_logging(**_: object) -> None:
-    logs.configure(settings().log_level, settings().log_format)
+    logs.configure(settings().log_level, settings().log_format, settings().hidden())
 
 
 @signals.task_prerun.connect

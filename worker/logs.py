@@ -7,62 +7,46 @@ looks like an e-mail address or a secret, whoever wrote the line: nobody's data 
 from __future__ import annotations
 
 import logging
-import re
-import socket
 import sys
-from collections.abc import Mapping
+import threading
+import warnings
+from collections.abc import Iterable, Mapping
+from types import TracebackType
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_EMAIL = re.compile(r"\S*@\S*")  # too much rather than too little: addresses have odd shapes
-_PROCESS = re.compile(rf"\W?(celery|worker\d*|gen\d+)@{re.escape(socket.gethostname())}\W?")
-"""How Celery names the processes of this machine."""
-
-_SECRET = re.compile(r"(?i)\b(basic|bearer)\s+[a-z0-9+/=._~-]{8,}")
-_URL_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-def redact(text: str) -> str:
-    """Return the text without e-mail addresses, credentials and control characters."""
-    text = _URL_PASSWORD.sub("", text)
-    text = _SECRET.sub(r"\1 ***", text)
-    text = _EMAIL.sub(_keep_node_names, text)
-    return _CONTROL.sub(" ", text)
-
-
-def _keep_node_names(found: re.Match[str]) -> str:
-    word = found.group()
-    return word if _PROCESS.fullmatch(word) else "***"
-
-
-def _redact_value(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {key: _redact_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redact_value(item) for item in value]
-    if isinstance(value, bytes):
-        return "***"
-    return value
+from worker.redaction import hide, redact, redact_value, traceback_of, without_known
 
 
 def redact_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     """Structlog processor: redact every value of a line."""
     return {
-        key: _redact_traceback(value) if key == "exception" else _redact_value(value)
+        redact(str(key)): _redact_traceback(value) if key in _OF_LINES else redact_value(value)
         for key, value in event.items()
     }
+
+
+_OF_LINES = ("exception", "stack")
 
 
 def _redact_traceback(value: Any) -> Any:
     """A traceback keeps its lines; everything else is one line."""
     if isinstance(value, str):
         return "\n".join(redact(line) for line in value.splitlines())
-    return _redact_value(value)
+    return redact_value(value)
+
+
+def _last_look(_logger: WrappedLogger, _name: str, line: Any) -> Any:
+    """The last step of all: no secret that this process knows leaves it, wherever it stood."""
+    return without_known(line) if isinstance(line, str) else line
+
+
+def _traceback(
+    exc_info: tuple[type[BaseException], BaseException, TracebackType | None],
+) -> str:
+    return traceback_of(exc_info[1])
 
 
 _CELERYS = {
@@ -89,20 +73,33 @@ def fit_to_show(record: logging.LogRecord) -> bool:
     return True
 
 
-def configure(level: str = "INFO", style: str = "console") -> None:
+class _Handler(logging.StreamHandler[Any]):
+    """Writes lines; of one that cannot be made it says only who wanted it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base's name
+        """Keep logging from printing the values that could not be formatted."""
+        self.stream.write(f"a line of the logger {redact(record.name)} could not be written\n")
+
+
+def configure(level: str = "INFO", style: str = "console", secrets: Iterable[str] = ()) -> None:
     """Send all logging of this process through one chain to stderr.
+
+    Warnings of Python and errors that nobody caught go the same way.
 
     Args:
         level: DEBUG, INFO, WARNING or ERROR.
         style: `console` for people, `json` for machines.
+        secrets: what is left out wherever it stands.
     """
+    hide(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.ExceptionRenderer(_traceback),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -110,7 +107,7 @@ def configure(level: str = "INFO", style: str = "console") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -118,6 +115,7 @@ def configure(level: str = "INFO", style: str = "console") -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 redact_event,
                 _renderer(style),
+                _last_look,
             ],
         )
     )
@@ -127,6 +125,43 @@ def configure(level: str = "INFO", style: str = "console") -> None:
     root.setLevel(level)
     for noisy in ("urllib3", "alembic", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level), logging.WARNING))
+    _catch_what_nobody_caught()
+
+
+def _catch_what_nobody_caught() -> None:
+    logging.captureWarnings(True)
+    warnings.formatwarning = _warning
+    if sys.excepthook is sys.__excepthook__:  # else somebody waits for them who knows more
+        sys.excepthook = _uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _uncaught_in_thread
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger("uncaught").critical("uncaught_error", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    error = args.exc_value
+    if error is None or isinstance(error, SystemExit):
+        return
+    name = args.thread.name if args.thread else None
+    structlog.get_logger("uncaught").critical(
+        "uncaught_error", thread=name, exc_info=(type(error), error, error.__traceback__)
+    )
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,  # noqa: ARG001 - the source line is of no use in a log
+) -> str:
+    return f"{filename}:{lineno}: {category.__name__}: {message}"
 
 
 def _renderer(style: str) -> Processor:

@@ -24,6 +24,10 @@ class OutcomeKind(StrEnum):
     UNCONFIRMED = "unconfirmed"  #: sent, and nobody can say
 
 
+DELIVERED = frozenset({OutcomeKind.CREATED, OutcomeKind.UPDATED})
+"""What Zendesk confirmed."""
+
+
 def key_of(external_id: str | None, email: str | None) -> str | None:
     """Return what identifies a person to Zendesk within one account, or None if nothing does.
 

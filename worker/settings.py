@@ -9,13 +9,14 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import UsageError
+from worker.sealing import SpoolKeys, read_keys
 from worker.times import time_span
 from worker.zendesk.auth import ApiToken, OAuthClient, Secrets
 
@@ -27,6 +28,9 @@ UP_FILE = "up.env"
 SECRETS_DIR = "/run/secrets"
 """Where container engines mount secrets: one file a setting, named like the variable."""
 
+
+LEAST_HASH_KEY_CHARS = 32
+"""What `openssl rand -base64 32` makes has 44."""
 
 _SECRET = ("DESKFEED_CREDENTIALS__", "DESKFEED_SPOOL_KEY", "DESKFEED_HASH_KEY")
 """A `.env` file that names one of these is nobody's but its owner's."""
@@ -82,8 +86,9 @@ class Retention(BaseModel, hide_input_in_errors=True):
     outcomes: float = 30 * 86_400.0
     events: float = 30 * 86_400.0
     runs: float = 400 * 86_400.0
+    audit: float = 3_650 * 86_400.0
 
-    @field_validator("failed_payload", "outcomes", "events", "runs", mode="before")
+    @field_validator("failed_payload", "outcomes", "events", "runs", "audit", mode="before")
     @classmethod
     def _span(cls, value: object) -> float:
         seconds = time_span(str(value))
@@ -116,6 +121,27 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     time_scale: float = Field(default=1.0, gt=0, le=1)
     retention: Retention = Field(default_factory=Retention)
+    spool_key: SecretStr | None = None
+    hash_key: SecretStr | None = None
+
+    @field_validator("spool_key")
+    @classmethod
+    def _spool_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().strip():
+            read_keys(value.get_secret_value())  # its errors repeat nothing of it
+            return value
+        return None
+
+    @field_validator("hash_key")
+    @classmethod
+    def _hash_key(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value().strip() if value is not None else ""
+        if text and len(text) < LEAST_HASH_KEY_CHARS:
+            raise ValueError(
+                f"it has fewer than {LEAST_HASH_KEY_CHARS} characters; make one: "
+                "openssl rand -base64 32"
+            )
+        return SecretStr(text) if text else None
 
     @field_validator("credentials")
     @classmethod
@@ -131,6 +157,29 @@ class Settings(BaseSettings):
         if self.ledger_url is not None:
             return self.ledger_url.get_secret_value()
         return f"sqlite:///{self.state_dir.resolve() / 'ledger.db'}"
+
+    @property
+    def spool_keys(self) -> SpoolKeys:
+        """The keys that encrypt rows in the ledger; none if none is set."""
+        return read_keys(self.spool_key.get_secret_value()) if self.spool_key else SpoolKeys()
+
+    @property
+    def hash_key_bytes(self) -> bytes | None:
+        """The key of the hashes by which people are known, or None for the ledger's own."""
+        return self.hash_key.get_secret_value().encode() if self.hash_key else None
+
+    def hidden(self) -> list[str]:
+        """Return every secret of the settings, for the log to leave out."""
+        given = [self.spool_key, self.hash_key]
+        for credential in self.credentials.values():
+            given += [credential.api_token, credential.client_secret]
+        found = [one.get_secret_value() for one in given if one is not None]
+        if self.spool_key is not None:
+            each = self.spool_key.get_secret_value().split(",")
+            found += [part.partition(":")[2] for part in each]
+        for url in (self.redis_url, self.ledger_url):
+            found += _password_of(url.get_secret_value()) if url is not None else []
+        return found
 
     def redis(self) -> str:
         """Return the URL of Redis; may hold a password.
@@ -161,6 +210,15 @@ class Settings(BaseSettings):
             UsageError: it is not set, half of it, or two of them.
         """
         return self.credentials.get(name, Credential()).secrets(name)
+
+
+def _password_of(url: str) -> list[str]:
+    """Return the password of a URL, as it stands there and as it is meant."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:  # the port is not a number, as where a password has a slash
+        return []
+    return [password, unquote(password)] if password else []
 
 
 def _is_redis_url(url: str) -> bool:

@@ -60,7 +60,22 @@ class Sweeper:
             hints.extend(self._go_on(run_id, state))
         if hints:
             log.info("swept", found=len(hints))
+        self._tidy()
         return hints
+
+    def _tidy(self) -> None:
+        """Remove rows whose time is over. Should it fail, what was found is enqueued all the same.
+
+        It is done here because rows of people must go also where nobody prunes.
+        """
+        try:
+            self._ledger.forgetting.lift()
+            expired = self._ledger.retention.expire()
+        except DeskfeedError as error:
+            log.warning("not_tidied", reason=error.message)
+            return
+        if expired:
+            log.info("kept_rows_expired", chunks=expired)
 
     def let_go(self) -> None:
         """Leave the sweeping to others at once, not only when the lock's lease is over."""

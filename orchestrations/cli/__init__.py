@@ -12,6 +12,7 @@ from orchestrations.cli import (
     control_verbs,
     doctor_verb,
     explain_verb,
+    forget_verb,
     limits_verbs,
     run_verbs,
     setup_verbs,
@@ -41,7 +42,8 @@ def deskfeed() -> None:
     from worker import logs
 
     # A person reads this terminal: our own sentences, and of the log only what went wrong.
-    logs.configure("ERROR" if settings().log_level == "INFO" else settings().log_level)
+    level = "ERROR" if settings().log_level == "INFO" else settings().log_level
+    logs.configure(level, secrets=settings().hidden())
 
 
 catalog_verbs.destinations.add_command(setup_verbs.destinations_add)
@@ -68,6 +70,7 @@ for _command in (
     doctor_verb.doctor,
     explain_verb.explain,
     audit_verb.audit,
+    forget_verb.forget,
 ):
     deskfeed.add_command(_command)
 

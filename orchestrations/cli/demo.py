@@ -28,6 +28,8 @@ from orchestrations.cli.up import Options, Running, StopAsked, everything_up
 from orchestrations.cli.up_plan import FLOWER_PORT, HOST, SANDBOX_PORT
 from worker.errors import DeskfeedError
 from worker.ledger import Ledger, open_ledger
+from worker.ledger.ledger import Secrets
+from worker.settings import settings
 
 POSTS_WITHIN_S = 26.0
 RUN_WITHIN_S = 39.0
@@ -168,7 +170,8 @@ def _run(out: Console, running: Running, *words: str) -> int:
 
 
 def _ledger(running: Running) -> Ledger:
-    return open_ledger(f"sqlite:///{running.state_dir / 'ledger.db'}")
+    secrets = Secrets(settings().spool_keys, settings().hash_key_bytes)
+    return open_ledger(f"sqlite:///{running.state_dir / 'ledger.db'}", secrets=secrets)
 
 
 def _show(running: Running) -> dict[str, Any]:

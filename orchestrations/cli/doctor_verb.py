@@ -82,6 +82,7 @@ def _ledger() -> Iterable[Check]:
         # On another host than the ledger's SQLite refuses to be opened, which is told as well.
         yield diagnosis.ok("ledger hosts", "this one only" if file else "any number")
         yield from _disk(ledger)
+        yield diagnosis.judge_encryption(ledger.secrecy.look())
         yield diagnosis.judge_workers(pulse.workers(), times)
         yield diagnosis.judge_backlog(pulse.backlog(), times)
         tick = TICK_SECONDS * settings().time_scale

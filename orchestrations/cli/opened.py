@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrations.loader import Catalog
     from orchestrations.preflight import PreFlight, Probe
     from worker.ledger import Ledger
+    from worker.ledger.database import Database
     from worker.ledger.retention import Ages
     from worker.zendesk.client import Permit
     from worker.zendesk.fields import UserField
@@ -30,10 +31,27 @@ def catalog() -> Catalog:
 def ledger() -> Iterator[Ledger]:
     """Open the ledger that the settings name, and close it at the end."""
     from worker.ledger import open_ledger  # SQLAlchemy is slow to import
+    from worker.ledger.ledger import Secrets
 
-    keep_failed = settings().retention.failed_payload
-    opened = open_ledger(settings().ledger, times(), keep_failed=keep_failed)
+    config = settings()
+    secrets = Secrets(config.spool_keys, config.hash_key_bytes)
+    keep_failed = config.retention.failed_payload
+    opened = open_ledger(config.ledger, times(), keep_failed=keep_failed, secrets=secrets)
     try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """Open the ledger's database without asking whether the keys are those that it knows."""
+    from worker.ledger.database import open_database
+    from worker.ledger.host import keep_to_one_host
+
+    opened = open_database(settings().ledger)
+    try:
+        keep_to_one_host(opened, times().worker_dead)
         yield opened
     finally:
         opened.close()
@@ -57,7 +75,7 @@ def ages() -> Ages:
     from orchestrations.upkeep import ages_of  # with it comes SQLAlchemy
 
     kept = settings().retention
-    return ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs)
+    return ages_of(outcomes=kept.outcomes, events=kept.events, runs=kept.runs, audit=kept.audit)
 
 
 def times() -> Times:

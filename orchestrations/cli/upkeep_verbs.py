@@ -19,7 +19,7 @@ from orchestrations.cli import opened
 from orchestrations.cli.asking import leave_for
 from orchestrations.cli.limits_verbs import TimeSpan
 from orchestrations.cli.output import EXIT_FAILED, console, fail, print_json, verb
-from worker.errors import RunError
+from worker.errors import RunError, UsageError
 from worker.settings import settings, variable
 
 if TYPE_CHECKING:
@@ -158,12 +158,22 @@ def _is_alive(pid: str) -> bool:
     help="Remove everything of runs that ended longer ago than this (30d, 12h), whatever the "
     "settings keep.",
 )
+@click.option(
+    "--digests",
+    is_flag=True,
+    help="Remove what is known to be at Zendesk instead, of everybody, so that DESKFEED_HASH_KEY "
+    "may be changed; with `send: changed` the next runs send everybody once more.",
+)
 @verb
-def prune(*, dry_run: bool, older_than: float | None, as_json: bool) -> None:
+def prune(*, dry_run: bool, older_than: float | None, digests: bool, as_json: bool) -> None:
     """Remove what is older than the settings keep it; workers do it once a day by themselves.
 
-    Nothing of a run that has not ended is touched, nor what is known to be at Zendesk.
+    Nothing of a run that has not ended is touched, nor (without --digests) what is known to be at
+    Zendesk.
     """
+    if digests:
+        _remove_digests(dry_run=dry_run, older_than=older_than, as_json=as_json)
+        return
     ages = opened.ages()
     if older_than is not None:
         ages = ages.at_most(older_than)
@@ -175,6 +185,20 @@ def prune(*, dry_run: bool, older_than: float | None, as_json: bool) -> None:
         print_json({"ok": True, "dry_run": dry_run, "removed": asdict(done)})
     else:
         _say_pruned(done, dry_run=dry_run)
+
+
+def _remove_digests(*, dry_run: bool, older_than: float | None, as_json: bool) -> None:
+    """The way over to another key of the hashes: the ledger need not open with the one set."""
+    if dry_run or older_than is not None:
+        raise UsageError("--digests goes with no other option")
+    from worker.ledger.hashing import forget_everybody
+
+    with opened.database() as database:
+        removed = forget_everybody(database, opened.principal())
+    if as_json:
+        print_json({"ok": True, "dry_run": False, "removed": {"digests": removed}})
+    else:
+        click.echo(f"Removed what was known of {removed:,} people at Zendesk.")
 
 
 def _say_pruned(done: Pruned, *, dry_run: bool) -> None:
@@ -189,6 +213,7 @@ def _say_pruned(done: Pruned, *, dry_run: bool) -> None:
         (done.events, "events"),
         (done.chunks, "chunks"),
         (done.runs, "runs"),
+        (done.audit, "lines of the audit"),
     ):
         if count:
             click.echo(f"  {count:>9,}  {words}")

@@ -258,3 +258,15 @@ def test_a_daily_pruning_that_died_is_done_again_within_the_hour(ledger, ended, 
     assert upkeep.prune_daily(ledger, Ages()) is None
     clock.advance(upkeep.AGAIN_AFTER_DEATH_S)
     assert upkeep.prune_daily(ledger, Ages()).kept_rows == 1
+
+
+def test_the_audit_ends_after_years_and_not_with_its_run(ledger, ended, clock):
+    ended()
+    clock.advance(500 * DAY_S)
+    ledger.retention.prune(Ages().at_most(DAY_S))
+    assert [line.action for line in ledger.audit.newest()] == ["run"]
+
+    clock.advance(3_650 * DAY_S)
+    assert ledger.retention.look(Ages()).audit == 1
+    assert ledger.retention.prune(Ages()).audit == 1
+    assert ledger.audit.newest() == []

@@ -163,3 +163,50 @@ def test_a_variable_of_the_catalog_is_found_where_settings_are(monkeypatch, tmp_
     assert variable("WAREHOUSE_URL") == "from-dotenv"
     monkeypatch.setenv("WAREHOUSE_URL", "from-the-environment")
     assert variable("WAREHOUSE_URL") == "from-the-environment"
+
+
+KEY = "a:" + "A" * 43 + "="
+
+
+def test_keys_of_the_ledger_are_read_and_never_shown(monkeypatch):
+    monkeypatch.setenv("DESKFEED_SPOOL_KEY", f"b:{'B' * 43}=,{KEY}")
+    monkeypatch.setenv("DESKFEED_HASH_KEY", "h" * 32)
+    found = load_settings()
+
+    assert (found.spool_keys.first, found.spool_keys.names) == ("b", ("b", "a"))
+    assert found.hash_key_bytes == b"h" * 32
+    assert "BBB" not in repr(found)
+    assert "hhh" not in repr(found)
+
+
+def test_without_keys_there_are_none(monkeypatch):
+    monkeypatch.setenv("DESKFEED_SPOOL_KEY", "")
+    assert (load_settings().spool_keys.first, load_settings().hash_key_bytes) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DESKFEED_SPOOL_KEY", "hunter2"),
+        ("DESKFEED_SPOOL_KEY", "a:hunter2"),
+        ("DESKFEED_SPOOL_KEY", f"{KEY},hunter2"),
+        ("DESKFEED_HASH_KEY", "hunter2"),
+    ],
+)
+def test_a_wrong_key_is_not_repeated(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=name) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_everything_that_the_log_must_leave_out_is_told(monkeypatch):
+    monkeypatch.setenv("DESKFEED_SPOOL_KEY", KEY)
+    monkeypatch.setenv("DESKFEED_HASH_KEY", "h" * 32)
+    monkeypatch.setenv("DESKFEED_REDIS_URL", "redis://:pass%2Fword@h:1/0")
+    monkeypatch.setenv("DESKFEED_LEDGER_URL", "postgresql+psycopg://me:ledgerpass@h/x")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__S__API_TOKEN", "token-token")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__S__CLIENT_SECRET", "client-secret")
+
+    wanted = {KEY, KEY[2:], "h" * 32, "pass%2Fword", "pass/word", "ledgerpass", "token-token"}
+    assert wanted | {"client-secret"} <= {*load_settings().hidden()}

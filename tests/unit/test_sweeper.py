@@ -7,8 +7,12 @@ import threading
 import pytest
 
 from worker.delivery import Context, Delivery
-from worker.errors import UsageError
+from worker.errors import LedgerError, UsageError
 from worker.hints import Deliver, Finish, Plan
+from worker.ledger import retention
+from worker.ledger.outcomes import KEEP_FAILED_SECONDS
+from worker.ledger.states import ChunkState
+from worker.profile import Outcome, OutcomeKind
 from worker.sweeper import Background, Sweeper
 
 
@@ -72,6 +76,45 @@ def test_another_process_sweeping_is_left_alone(sending, sweeper, ledger):
     ledger.recovery.lock("sweeper", "somebody else", 60.0)
 
     assert sweeper.sweep() == []
+
+
+def kept_row(ledger, sending):
+    """A run that has ended and keeps a row."""
+    sending(1)
+    ledger.chunks.admit("df-1", 8)
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    ledger.chunks.submitting(claim)
+    failed = [Outcome(1, OutcomeKind.FAILED)]
+    leaves = (ChunkState.SUBMITTING,)
+    ledger.outcomes.finish("df-1", 1, claim.fence, failed, leaves=leaves)
+    ledger.runs.close("df-1")
+
+
+def test_kept_rows_go_when_their_time_is_over_though_nobody_prunes(sending, sweeper, ledger, clock):
+    kept_row(ledger, sending)
+    sweeper.sweep()
+    assert ledger.kept.retryable("df-1").kept == 1
+
+    clock.advance(KEEP_FAILED_SECONDS)
+    sweeper.sweep()
+    assert (ledger.kept.retryable("df-1").kept, ledger.kept.retryable("df-1").gone) == (0, 1)
+    assert ledger.views.run("df-1").rows.failed == 1
+
+
+def test_kept_rows_go_a_few_at_a_time(sending, sweeper, ledger, clock, monkeypatch):
+    kept_row(ledger, sending)
+    clock.advance(KEEP_FAILED_SECONDS)
+    monkeypatch.setattr(retention, "EXPIRE_BATCH", 0)
+    assert ledger.retention.expire() == 0
+
+
+def test_what_was_found_is_enqueued_though_tidying_fails(sending, sweeper, ledger, monkeypatch):
+    def away(*_):
+        raise LedgerError("the disk is full")
+
+    sending(1)
+    monkeypatch.setattr(type(ledger.retention), "expire", away)
+    assert sweeper.sweep() == [Deliver("df-1", 1)]
 
 
 def test_the_background_goes_on_after_a_round_that_failed(ledger, times):

@@ -27,6 +27,7 @@ from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
 from worker.ledger.spool import Damaged
 from worker.profile import Outcome
+from worker.sealing import KeyMissing
 from worker.zendesk.replies import JobStatus, JobStatuses, match_results
 
 log = structlog.get_logger(__name__)
@@ -165,12 +166,21 @@ class Poller:
         pause = self._in.times.poll_again * BACKOFF ** (looks - 1)
         return min(pause, self._in.times.poll_longest) * random.uniform(0.9, 1.1)  # noqa: S311
 
-    def _unless_fenced(self, act: Callable[..., Sequence[Hint]], *args: Any) -> Sequence[Hint]:
+    def _unless_fenced(
+        self,
+        act: Callable[..., Sequence[Hint]],
+        account: Account,
+        chunk: DueChunk,
+        *args: Any,
+    ) -> Sequence[Hint]:
         try:
-            return act(*args)
+            return act(account, chunk, *args)
         except Superseded as error:
             log.warning("chunk_fenced", reason=error.message)
             return ()
+        except KeyMissing as error:  # a worker that has the key gives its rows their outcomes
+            log.error("results_not_written", reason=error.message, resolution=error.resolution)
+            return self._later([chunk], self._in.times.longest_countdown, looked=False)
 
     def _judge(self, account: Account, chunk: DueChunk, status: JobStatus | None) -> Sequence[Hint]:
         """Give the rows of a job that has ended (or is gone) their outcomes."""

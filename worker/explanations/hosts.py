@@ -159,4 +159,72 @@ EXPLANATIONS = {
         steps=("Read its last lines above.", "Try again when the machine is less busy."),
         command="deskfeed up",
     ),
+    "spool_key_missing": Explanation(
+        title="A key that encrypts rows is not here",
+        fault=Fault.CONFIGURATION,
+        resolution="Add the key that is named to DESKFEED_SPOOL_KEY (any, if none is named) where "
+        "this runs and start the workers again. Nothing is lost: its rows wait. Is it lost for "
+        "good: docs/privacy.md.",
+        causes=(
+            "A host or a container was started without DESKFEED_SPOOL_KEY.",
+            "A key was taken out of it while rows that it encrypted were still kept.",
+        ),
+        steps=(
+            "Set DESKFEED_SPOOL_KEY as it is where the other workers run, old keys included.",
+            "Start the workers here again; the rows that waited go on.",
+            "Is the key lost for good, docs/privacy.md says how to give its rows up.",
+        ),
+        command="deskfeed doctor",
+    ),
+    "spool_key_wrong": Explanation(
+        title="A key that encrypts rows was changed under its name",
+        fault=Fault.CONFIGURATION,
+        resolution="Set the key that had this name before in DESKFEED_SPOOL_KEY; give a new key a "
+        "new name (docs/privacy.md).",
+        causes=(
+            "A key was replaced, and the new one was given the name of the old.",
+            "Two hosts have different keys under one name.",
+        ),
+        steps=(
+            "Give the old key its name back.",
+            "Put the new key before it, under a name of its own.",
+        ),
+        command="deskfeed doctor",
+    ),
+    "hash_key_missing": Explanation(
+        title="The key of the hashes of people is not set",
+        fault=Fault.CONFIGURATION,
+        resolution="Set DESKFEED_HASH_KEY to the key that the workers have. Is it lost: "
+        "docs/privacy.md.",
+        causes=("The ledger was begun with a DESKFEED_HASH_KEY, and here it is not set.",),
+        steps=("Set DESKFEED_HASH_KEY as it is where the other workers run.", "Try again."),
+        command="deskfeed doctor",
+    ),
+    "hash_key_changed": Explanation(
+        title="The key of the hashes of people was changed",
+        fault=Fault.CONFIGURATION,
+        resolution="With another key everybody would be unknown. Set DESKFEED_HASH_KEY as it was "
+        "before, or unset it if it never was. To change it all the same: docs/privacy.md.",
+        causes=(
+            "DESKFEED_HASH_KEY was given another value.",
+            "It was set for a ledger that has always had a key of its own.",
+        ),
+        steps=(
+            "Set it as it was, or unset it if it never was set.",
+            "To change it on purpose, docs/privacy.md says what that costs and how it is done.",
+        ),
+        command="deskfeed doctor",
+    ),
+    "alerts_unsendable": Explanation(
+        title="Alerts cannot be sent",
+        fault=Fault.CONFIGURATION,
+        resolution="Install it where workers run: pip install 'deskfeed[alerts]' (the image has "
+        "it). Alerts wait in the ledger until then, for about two hours.",
+        causes=("Channels are set, and the package apprise is not installed with the workers.",),
+        steps=(
+            "Install it where workers run: pip install 'deskfeed[alerts]'",
+            "Start the workers again, then: deskfeed alerts test",
+        ),
+        command="deskfeed alerts test",
+    ),
 }

@@ -209,6 +209,14 @@ EXPLANATIONS = {
         steps=("If the row should be sent: deskfeed retry RUN",),
         command="deskfeed retry RUN",
     ),
+    "forgotten": Explanation(
+        title="The person was to be forgotten",
+        fault=Fault.NOBODY,
+        resolution="Nothing to do. The next run sends them again unless the query leaves them out.",
+        causes=("Somebody asked for it with `deskfeed forget` before this row was sent.",),
+        steps=("See that the query leaves the person out, else the next run sends them again.",),
+        command="deskfeed audit",
+    ),
     "quarantined": Explanation(
         title="Workers died on this chunk again and again",
         fault=Fault.DESKFEED,

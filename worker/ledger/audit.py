@@ -1,7 +1,7 @@
 """Audit: who started, paused, stopped, resumed, retried or changed what, and when.
 
-Lines are added in the transaction of what they tell of, and nothing here changes or removes one:
-unlike events they are kept for ever. Never with secrets or customer data.
+Lines are added in the transaction of what they tell of, and nothing here changes or removes one.
+They are kept for years; only retention removes what is older. Never with secrets or customer data.
 """
 
 from __future__ import annotations

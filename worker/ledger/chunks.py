@@ -14,13 +14,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, func, or_, select, update
+import structlog
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from worker.errors import LedgerError, Superseded
-from worker.ledger import children, spool
+from worker.ledger import blobs, children
 from worker.ledger.confirmed import Confirmed
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.forgotten import marked, take_out
 from worker.ledger.limits import count_jobs, standing
 from worker.ledger.payloads import intact_profiles, remove_profiles
 from worker.ledger.polling import first_look
@@ -29,7 +31,10 @@ from worker.ledger.runs import load_target, lock_run
 from worker.ledger.schema import chunks, runs
 from worker.ledger.states import HELD_BACK, ChunkState, RunState
 from worker.ledger.window import admit_planned, last_waits, run_is
+from worker.sealing import KeyMissing
 from worker.times import Times
+
+log = structlog.get_logger(__name__)
 
 LEAST_WINDOW = 2
 """So many chunks of a run ask for permits, however many runs send to the account."""
@@ -82,17 +87,20 @@ class Chunks:
     def claim(self, run_id: str, seq: int, owner: str) -> Claim | None:
         """Take a chunk in hand, or return None: somebody else has it, or it is not its time.
 
-        A claim whose payload is not what was spooled says so (`intact`), and has no profiles.
+        A claim whose payload is not what was spooled says so (`intact`), and has no profiles. A
+        chunk that is encrypted with a key that this process lacks waits for one that has it.
         """
+        try:
+            return self._claim(run_id, seq, owner)
+        except KeyMissing as error:
+            log.error("chunk_set_aside", reason=error.message, resolution=error.resolution)
+            self._set_aside(run_id, seq)
+            return None
+
+    def _claim(self, run_id: str, seq: int, owner: str) -> Claim | None:
         with self._db.write() as connection:
             now = self._db.now(connection)
-            ready = or_(
-                chunks.c.state == ChunkState.QUEUED,
-                and_(
-                    chunks.c.state.in_(HELD_BACK),
-                    chunks.c.not_before <= now,
-                ),
-            )
+            ready = _ready(now)
             changed = connection.execute(
                 update(chunks)
                 .where(_this(run_id, seq), ready, run_is(run_id, RunState.SENDING))
@@ -106,6 +114,23 @@ class Chunks:
             ).rowcount
             return self._claimed(connection, run_id, seq) if changed == 1 else None
 
+    def _set_aside(self, run_id: str, seq: int) -> None:
+        """Let a chunk wait without a message, and without any of its counts raised."""
+        with self._db.write() as connection:
+            now = self._db.now(connection)
+            not_before = now + self._times.longest_countdown
+            connection.execute(
+                update(chunks)
+                .where(_this(run_id, seq), _ready(now))
+                .values(
+                    state=ChunkState.WAITING,
+                    why="spool_key",
+                    waiting_since=func.coalesce(chunks.c.waiting_since, now),
+                    not_before=not_before,
+                    wake_at=not_before,
+                )
+            )
+
     def due_in(self, run_id: str, seq: int) -> float | None:
         """Return the seconds until a waiting chunk may be claimed; None if it is not waiting."""
         with self._db.read() as connection:
@@ -117,7 +142,7 @@ class Chunks:
             )
             return None if not_before is None else float(not_before) - self._db.now(connection)
 
-    def _claimed(self, connection: Connection, run_id: str, seq: int) -> Claim:
+    def _claimed(self, connection: Connection, run_id: str, seq: int) -> Claim | None:
         row = connection.execute(
             select(chunks, runs.c.orchestration, runs.c.target, runs.c.options)
             .join(runs, runs.c.run_id == chunks.c.run_id)
@@ -127,6 +152,10 @@ class Chunks:
             chunks.c.run_id == run_id, chunks.c.state == ChunkState.PLANNED
         )
         profiles = intact_profiles(connection, run_id, seq, row.digest)
+        if profiles and (doomed := marked(connection, run_id, profiles, self._hash_key)):
+            profiles = tuple(take_out(connection, self._db, row, profiles, doomed))
+            if not profiles:
+                return None  # nobody is left whom it could send: it has ended
         options = orjson.loads(row.options)
         return Claim(
             run_id=run_id,
@@ -143,8 +172,8 @@ class Chunks:
             intact=profiles is not None,
             first_submitted_at=row.first_submitted_at,
             read_backs=row.read_backs,
-            known=spool.decode_outcomes(row.known),
-            tags=spool.decode_tags(row.tags),
+            known=blobs.known(connection, row),
+            tags=blobs.tags(connection, row),
         )
 
     def renew(self, claim: Claim) -> None:
@@ -168,7 +197,8 @@ class Chunks:
             Superseded: the claim was taken over.
         """
         with self._db.write() as connection:
-            self._move(connection, claim, ChunkState.CLAIMED, tags=spool.encode_tags(tags))
+            kept = blobs.sealed_tags(connection, claim.run_id, claim.seq, tags)
+            self._move(connection, claim, ChunkState.CLAIMED, tags=kept)
 
     def wait(
         self,
@@ -402,6 +432,14 @@ class Chunks:
             raise Superseded(
                 f"chunk {claim.seq} of {claim.run_id} has moved on without this worker"
             )
+
+
+def _ready(now: float) -> ColumnElement[bool]:
+    """The condition that a chunk may be claimed."""
+    return or_(
+        chunks.c.state == ChunkState.QUEUED,
+        and_(chunks.c.state.in_(HELD_BACK), chunks.c.not_before <= now),
+    )
 
 
 def _this(run_id: str, seq: int) -> Any:

@@ -14,10 +14,11 @@ insert has a key of its own and becomes a `Conflict`. What is repeated, and wher
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +28,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from worker.errors import Conflict, LedgerError, Superseded
 from worker.ledger import faults, schema
-from worker.ledger.engines import is_sqlite, make_engine
+from worker.ledger.engines import BUSY_TIMEOUT_MS, is_sqlite, make_engine
 from worker.ledger.forks import Gate
+from worker.sealing import SpoolKeys
 
 log = structlog.get_logger(__name__)
 
@@ -41,11 +43,16 @@ PATIENCE_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 """Pauses between two tries: doubled each time, with jitter so that workers do not march in step."""
 
+WIPE_PATIENCE_MS = 1_000
+"""Others write nothing while the write-ahead log is being emptied."""
+
 _alembic = threading.Lock()
 """Alembic keeps the migration under way in module globals: one at a time in a process."""
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 """PostgreSQL: every statement of a reading transaction sees the same moment."""
+
+_SPOOL_KEYS = "deskfeed_spool_keys"
 
 
 class Database:
@@ -56,12 +63,16 @@ class Database:
         clock: seconds since the epoch. Only tests pass one. Without, SQLite (one host) takes the
             host's clock and PostgreSQL its own, so that hosts with clocks that differ agree on
             leases.
+        spool_keys: encrypt what lies in the ledger of people; they travel with each connection.
     """
 
-    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock | None = None, spool_keys: SpoolKeys | None = None
+    ) -> None:
         self.is_sqlite = is_sqlite(engine)
-        self._engine = engine
-        self._reader = engine.execution_options(
+        self.spool_keys = spool_keys or SpoolKeys()
+        self._engine = engine.execution_options(**{_SPOOL_KEYS: self.spool_keys})
+        self._reader = self._engine.execution_options(
             **({"deskfeed_read": True} if self.is_sqlite else SNAPSHOT)
         )
         self._gate = Gate(engine)
@@ -88,12 +99,36 @@ class Database:
                 connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             yield connection
 
+    def wipe(self) -> None:
+        """Let nothing that was removed linger in SQLite's write-ahead log, if nobody reads now.
+
+        What is removed is overwritten in the file (`secure_delete`), and its old pages stand in
+        the log until that is emptied. Whoever reads for long is not waited for.
+        """
+        if not self.is_sqlite:
+            return
+        with _converted(), self._gate.passage(), closing(self._engine.raw_connection()) as raw:
+            cursor = raw.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={WIPE_PATIENCE_MS}")
+            with suppress(sqlite3.Error):  # a later one does it
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            cursor.close()
+
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
 
 
-def open_database(url: str, clock: Clock | None = None) -> Database:
+def spool_keys_of(connection: Connection) -> SpoolKeys:
+    """Return the keys that a connection of the ledger brings along."""
+    found: SpoolKeys = connection.get_execution_options()[_SPOOL_KEYS]
+    return found
+
+
+def open_database(
+    url: str, clock: Clock | None = None, spool_keys: SpoolKeys | None = None
+) -> Database:
     """Open the database at a SQLAlchemy URL and bring its tables up to date.
 
     Raises:
@@ -107,7 +142,7 @@ def open_database(url: str, clock: Clock | None = None) -> Database:
     except BaseException:
         engine.dispose()
         raise
-    return Database(engine, clock)
+    return Database(engine, clock, spool_keys)
 
 
 def persist(write: Callable[[], T], seconds: float, sleep: Callable[[float], None]) -> T:

@@ -37,7 +37,7 @@ class Retryable:
 
     Attributes:
         kept: rows that can be sent again.
-        gone: rows that were profiles, and are no longer kept.
+        gone: rows that were profiles, and are no longer kept, or were forgotten.
         refused: rows that planning refused; they never were profiles.
         codes: every code of these three, with its rows, whatever codes were asked for.
     """
@@ -109,7 +109,7 @@ class Kept:
             run_id: which run.
             codes: only rows with one of these codes; none for all.
         """
-        there = payloads.c.seq.is_not(None).label("there")
+        there = and_(payloads.c.seq.is_not(None), ~outcomes.c.forgotten).label("there")
         refused = outcomes.c.seq.is_(None).label("refused")
         query = (
             select(outcomes.c.code, refused, there, func.count().label("n"))

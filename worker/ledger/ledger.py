@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass
-
-from sqlalchemy import insert, select
+from dataclasses import dataclass, field
 
 from worker.ledger.audit import Audit
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
+from worker.ledger.forgetting import Forgetting
+from worker.ledger.hashing import settle_hash_key
 from worker.ledger.host import keep_to_one_host
 from worker.ledger.kept import Kept
 from worker.ledger.limits import AccountLimits
@@ -20,9 +19,23 @@ from worker.ledger.recovery import Recovery
 from worker.ledger.reports import Reports
 from worker.ledger.retention import Retention
 from worker.ledger.runs import Runs
-from worker.ledger.schema import meta
+from worker.ledger.secrecy import Secrecy
 from worker.ledger.views import Views
+from worker.sealing import SpoolKeys
 from worker.times import Times
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the settings give to keep people's data secret; nothing by default.
+
+    Attributes:
+        spool_keys: encrypt rows.
+        hash_key: keys the hashes by which people are known; None: the ledger's own, random one.
+    """
+
+    spool_keys: SpoolKeys = field(default_factory=SpoolKeys)
+    hash_key: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class Ledger:
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
         audit: who did what.
+        forgetting: erase a person.
+        secrecy: whether rows are encrypted, and whether the keys here are those of the ledger.
     """
 
     database: Database
@@ -58,6 +73,8 @@ class Ledger:
     kept: Kept
     retention: Retention
     audit: Audit
+    forgetting: Forgetting
+    secrecy: Secrecy
 
     def close(self) -> None:
         """Close every connection."""
@@ -69,6 +86,7 @@ def open_ledger(
     times: Times | None = None,
     clock: Clock | None = None,
     keep_failed: float = KEEP_FAILED_SECONDS,
+    secrets: Secrets | None = None,
 ) -> Ledger:
     """Open the ledger at a SQLAlchemy URL, making or migrating its tables as needed.
 
@@ -77,31 +95,41 @@ def open_ledger(
         times: leases and the like.
         clock: for tests; without, the ledger's time is that of SQLite's host or of PostgreSQL.
         keep_failed: how long rows that did not arrive are kept for `retry`, in seconds.
+        secrets: the keys that the settings give.
 
     Raises:
         UsageError: the URL is malformed or of a database that is not supported, or the ledger is
-            SQLite and in use on another host.
+            SQLite and in use on another host, or a key is not the one that it was.
         LedgerError: the database cannot be reached or written.
     """
     times = times or Times()
-    database = open_database(url, clock)
+    secrets = secrets or Secrets()
+    database = open_database(url, clock, secrets.spool_keys)
     try:
         keep_to_one_host(database, times.worker_dead)
-        return ledger_on(database, times, keep_failed)
+        return ledger_on(database, times, keep_failed, secrets.hash_key)
     except BaseException:
         database.close()
         raise
 
 
-def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED_SECONDS) -> Ledger:
+def ledger_on(
+    database: Database,
+    times: Times,
+    keep_failed: float = KEEP_FAILED_SECONDS,
+    hash_key: bytes | None = None,
+) -> Ledger:
     """Return the ledger on a database that is open and up to date."""
-    hash_key = _hash_key(database)
+    secrecy = Secrecy(database)
+    secrecy.check()
+    hash_key = settle_hash_key(database, hash_key)
     runs = Runs(database, times)
+    forgetting = Forgetting(database, hash_key)
     outcomes = Outcomes(database, hash_key, keep_failed)
     return Ledger(
         database=database,
         runs=runs,
-        planning=Planning(database, runs, keep_failed),
+        planning=Planning(database, runs, forgetting, keep_failed),
         chunks=Chunks(database, times, hash_key),
         polling=Polling(database, times),
         limits=AccountLimits(database),
@@ -112,18 +140,6 @@ def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED
         kept=Kept(database, hash_key),
         retention=Retention(database),
         audit=Audit(database),
+        forgetting=forgetting,
+        secrecy=secrecy,
     )
-
-
-def _hash_key(database: Database) -> bytes:
-    """Return the key of all hashes of people's keys: random, made once with the ledger."""
-    query = select(meta.c.value).where(meta.c.name == "hash_key")
-    with database.read() as connection:
-        found = connection.scalar(query)
-    if found is None:
-        with database.write() as connection:
-            found = connection.scalar(query)
-            if found is None:
-                found = secrets.token_bytes(32)
-                connection.execute(insert(meta).values(name="hash_key", value=found))
-    return bytes(found)

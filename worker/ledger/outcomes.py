@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Row, and_, insert, select, update
 
 from worker.errors import Superseded
 from worker.failpoints import reach
-from worker.ledger import spool
+from worker.ledger import blobs, spool
 from worker.ledger.children import add_again
 from worker.ledger.confirmed import Confirmed
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.forgotten import cleaned, marked, take_out
 from worker.ledger.payloads import (
     intact_profiles,
     load_profiles,
@@ -25,12 +26,10 @@ from worker.ledger.payloads import (
 from worker.ledger.runs import lock_run
 from worker.ledger.schema import chunks, outcomes, runs
 from worker.ledger.states import MAY_BE_SENT, ChunkState, RunState
-from worker.profile import CHUNK_SIZE, Outcome, OutcomeKind, Profile
+from worker.profile import CHUNK_SIZE, DELIVERED, Outcome, OutcomeKind, Profile
 
 KEEP_FAILED_SECONDS = 7 * 24 * 3600.0
 """How long the profiles of failed, unconfirmed and cancelled rows are kept."""
-
-DELIVERED = frozenset({OutcomeKind.CREATED, OutcomeKind.UPDATED})
 
 SENT_AGAIN_CODE = "row_conflict"
 """The code of a row whose failure passes by itself; it is sent once more before it counts."""
@@ -113,17 +112,38 @@ class Outcomes:
         profiles = load_profiles(connection, end.run_id, end.seq)
         if [p.row for p in profiles] != [o.row for o in found]:
             raise ValueError(f"chunk {end.seq} of {end.run_id}: outcomes are not those of its rows")
-        self._write_rows(connection, end, final)
+        doomed = marked(connection, end.run_id, profiles, self._hash_key)
+        if doomed:
+            final = cleaned(final, doomed)
+            self._clean_results(connection, end, final)
+        self._write_rows(connection, end, final, doomed)
         ended = [p for p in profiles if p.row not in moving]
-        self._keep(connection, end, ended, final)
-        self._remember(connection, end.run_id, ended, final)
+        self._keep(connection, end, ended, final, doomed)
+        self._remember(connection, end.run_id, ended, final, doomed)
         reach("outcome.before")
         if not moving:
             return None
         moved = [p for p in profiles if p.row in moving]
         to = add_again(connection, end.run_id, end.seq, moved)
+        if not doomed.isdisjoint(moving):
+            self._take_out(connection, end.run_id, to, doomed)
         record(connection, self._db, "rows_again", end.run_id, end.seq, rows=len(moved), to=to)
         return to
+
+    def _take_out(
+        self, connection: Connection, run_id: str, seq: int, doomed: Collection[int]
+    ) -> None:
+        this = (chunks.c.run_id == run_id, chunks.c.seq == seq)
+        row = connection.execute(select(chunks).where(*this)).one()
+        held = load_profiles(connection, run_id, seq)
+        take_out(connection, self._db, row, held, frozenset(doomed) & {p.row for p in held})
+
+    def _clean_results(self, connection: Connection, end: _End, final: Sequence[Outcome]) -> None:
+        connection.execute(
+            update(chunks)
+            .where(chunks.c.run_id == end.run_id, chunks.c.seq == end.seq)
+            .values(results=spool.encode_results(final))
+        )
 
     def _end(self, connection: Connection, end: _End, final: Sequence[Outcome]) -> None:
         """The conditional UPDATE of every end; the chunk is left with the rows that ended in it."""
@@ -197,7 +217,7 @@ class Outcomes:
             remove_profiles(connection, end.run_id, end.seq)
             self._write_rows(connection, end, found)
             return
-        known = {told.row: told for told in spool.decode_outcomes(row.known)}
+        known = {told.row: told for told in blobs.known(connection, row)}
         found = [known.get(p.row, replace(outcome, row=p.row)) for p in profiles]
         self._finish(connection, end, found)
 
@@ -237,7 +257,13 @@ class Outcomes:
         except Superseded:
             return  # a worker moved it meanwhile; the next look sees where to
 
-    def _write_rows(self, connection: Connection, end: _End, found: Sequence[Outcome]) -> None:
+    def _write_rows(
+        self,
+        connection: Connection,
+        end: _End,
+        found: Sequence[Outcome],
+        doomed: Collection[int] = frozenset(),
+    ) -> None:
         rows = [
             {
                 "run_id": end.run_id,
@@ -247,6 +273,7 @@ class Outcomes:
                 "code": o.code or "unconfirmed",
                 "detail": o.detail,
                 "zendesk_id": o.zendesk_id,
+                "forgotten": o.row in doomed,
             }
             for o in found
             if o.kind not in DELIVERED
@@ -260,10 +287,12 @@ class Outcomes:
         end: _End,
         profiles: Sequence[Profile],
         found: Sequence[Outcome],
+        doomed: Collection[int],
     ) -> None:
         """Delivered people leave the ledger here; only those whom `retry` may need stay a while."""
         remove_profiles(connection, end.run_id, end.seq)
-        kept = [p for p, o in zip(profiles, found, strict=True) if o.kind not in DELIVERED]
+        failed = [p for p, o in zip(profiles, found, strict=True) if o.kind not in DELIVERED]
+        kept = [p for p in failed if p.row not in doomed]
         if kept:
             expires_at = self._db.now(connection) + self._keep_failed
             store_profiles(connection, end.run_id, end.seq, kept, expires_at)
@@ -274,6 +303,7 @@ class Outcomes:
         run_id: str,
         profiles: Sequence[Profile],
         found: Sequence[Outcome],
+        doomed: Collection[int],
     ) -> None:
         run: Any = connection.execute(
             select(runs.c.account, runs.c.orchestration, runs.c.options).where(
@@ -281,8 +311,9 @@ class Outcomes:
             )
         ).one()
         people = Confirmed(connection, run.account, run.orchestration, self._hash_key)
+        delivered = (p for p, o in zip(profiles, found, strict=True) if o.kind in DELIVERED)
         people.remember(
-            (p for p, o in zip(profiles, found, strict=True) if o.kind in DELIVERED),
+            (p for p in delivered if p.row not in doomed),
             adds_tags=bool(orjson.loads(run.options).get("adds_tags")),
         )
 

@@ -9,8 +9,9 @@ from sqlalchemy import delete, insert
 from worker.ledger import spool
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.forgetting import Forgetting
 from worker.ledger.outcomes import KEEP_FAILED_SECONDS
-from worker.ledger.payloads import store_profiles
+from worker.ledger.payloads import store_packed, store_profiles
 from worker.ledger.records import Run
 from worker.ledger.runs import Runs
 from worker.ledger.schema import chunks, outcomes, payloads, runs
@@ -24,14 +25,20 @@ class Planning:
     Args:
         database: where the ledger lies.
         table: the runs, for the planner's lease.
+        forgetting: erases people who asked for it while the run was planned.
         keep_failed: how long the identities of refused rows are kept, in seconds.
     """
 
     def __init__(
-        self, database: Database, table: Runs, keep_failed: float = KEEP_FAILED_SECONDS
+        self,
+        database: Database,
+        table: Runs,
+        forgetting: Forgetting,
+        keep_failed: float = KEEP_FAILED_SECONDS,
     ) -> None:
         self._db = database
         self._runs = table
+        self._forgetting = forgetting
         self._keep_failed = keep_failed
 
     def clear(self, run: Run) -> None:
@@ -98,18 +105,7 @@ class Planning:
                     for seq, packed in numbered
                 ],
             )
-            connection.execute(
-                insert(payloads),
-                [
-                    {
-                        "run_id": run.run_id,
-                        "seq": seq,
-                        "codec": spool.CODEC,
-                        "blob": packed.blob,
-                    }
-                    for seq, packed in numbered
-                ],
-            )
+            store_packed(connection, run.run_id, [(seq, packed.blob) for seq, packed in numbered])
 
     def warn(self, run: Run, what: str) -> None:
         """Record what somebody should know of the run; `show` tells it. Without values of rows."""
@@ -119,6 +115,7 @@ class Planning:
 
     def complete(self, run: Run, unchanged: int = 0) -> None:
         """Everything is spooled: the run may send."""
+        self._forgetting.apply(run.run_id)
         with self._db.write() as connection:
             self._runs.hold_plan(
                 connection,

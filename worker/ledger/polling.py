@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, or_, select, tuple_, update
 
 from worker.errors import LedgerError, Superseded
-from worker.ledger import spool
+from worker.ledger import blobs
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.limits import count_jobs, standing
@@ -227,7 +227,7 @@ class Polling:
                 spent=chunks.c.spent + 1,
                 not_before=not_before,
                 poll_at=None,
-                known=spool.encode_outcomes(known),
+                known=blobs.sealed_known(connection, due.run_id, due.seq, known),
                 wake_at=not_before + (self._times.overdue if message else 0.0),
             )
             record(connection, self._db, "chunk_unclear", due.run_id, due.seq, why=why)

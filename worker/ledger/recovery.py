@@ -22,6 +22,7 @@ from worker.ledger.reports import send_again
 from worker.ledger.schema import chunks, locks, runs, workers
 from worker.ledger.states import ChunkState, RunState
 from worker.profile import OutcomeKind
+from worker.sealing import KeyMissing
 from worker.times import Times
 
 log = structlog.get_logger(__name__)
@@ -163,6 +164,14 @@ class Recovery:
             )
         except Superseded:
             return  # the worker lives after all and was quicker
+        except KeyMissing as error:  # whoever has the key ends it
+            log.error(
+                "chunk_not_ended",
+                run_id=row.run_id,
+                seq=row.seq,
+                reason=error.message,
+                resolution=error.resolution,
+            )
         except ValueError as error:  # written by a version that this one does not know
             log.error("chunk_unreadable", run_id=row.run_id, seq=row.seq, reason=str(error))
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from worker.ledger.database import Database
 from worker.ledger.events import record
-from worker.ledger.schema import chunks, events, outcomes, payloads, runs, summaries
+from worker.ledger.schema import audit, chunks, events, outcomes, payloads, runs, summaries
 from worker.ledger.states import RUN_ENDED
 from worker.ledger.sums import derived_rows
 
@@ -37,6 +37,9 @@ DAY_S = 86_400.0
 
 BATCH = 2_000
 """Rows removed in one transaction; payloads are larger, so a tenth of it of those."""
+
+EXPIRE_BATCH = 200
+"""Chunks whose kept rows go in one sweep."""
 
 PAUSE_S = 0.02
 """Between two transactions: workers that wait for SQLite's only writer come first."""
@@ -50,17 +53,20 @@ class Ages:
         outcomes: rows that were not delivered, with their reasons; ids of those that were.
         events: from when they happened.
         runs: the run itself, its chunks and sums, and whatever else is left of it.
+        audit: who did what, from when they did it.
         kept_rows: the rows for `retry`, beside the end that each was given when it was kept.
     """
 
     outcomes: float = 30 * DAY_S
     events: float = 30 * DAY_S
     runs: float = 400 * DAY_S
+    audit: float = 3_650 * DAY_S
     kept_rows: float = 400 * DAY_S
 
     def at_most(self, seconds: float) -> Ages:
         """Return the same with nothing kept longer than so many seconds."""
-        return Ages(**{name: min(age, seconds) for name, age in asdict(self).items()})
+        shorter = {name: min(age, seconds) for name, age in asdict(self).items()}
+        return replace(Ages(**shorter), audit=self.audit)  # it is not of runs alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Pruned:
         events: events.
         chunks: chunks.
         runs: runs.
+        audit: lines of the audit.
     """
 
     kept_rows: int = 0
@@ -82,6 +89,7 @@ class Pruned:
     events: int = 0
     chunks: int = 0
     runs: int = 0
+    audit: int = 0
 
     @property
     def anything(self) -> bool:
@@ -112,6 +120,7 @@ class Retention:
                 events=_count(connection, events, old.events),
                 chunks=_count(connection, chunks, old.of_old_runs(chunks)),
                 runs=_count(connection, runs, old.runs),
+                audit=_count(connection, audit, old.audit),
             )
 
     def prune(self, ages: Ages) -> Pruned:
@@ -127,12 +136,31 @@ class Retention:
             results=self._forget_results(old.results),
             events=self._remove(events, old.events, BATCH),
             chunks=self._remove(chunks, old.of_old_runs(chunks), BATCH),
+            audit=self._remove(audit, old.audit, BATCH),
         )
         done = replace(done, runs=self._remove_runs(old))
         if done.anything:
             with self._db.write() as connection:
                 record(connection, self._db, "pruned", None, **asdict(done))
         return done
+
+    def expire(self) -> int:
+        """Remove kept rows whose time is over, one batch; returns how many chunks' rows went.
+
+        The sweeper does it: people's rows must go also where nobody prunes.
+        """
+        with self._db.read() as connection:
+            over = _Old(self._db.now(connection), Ages()).expired
+            key = tuple_(*payloads.primary_key.columns)
+            doomed = select(*payloads.primary_key.columns).where(over).limit(EXPIRE_BATCH)
+            found = [tuple(row) for row in connection.execute(doomed)]
+        if not found:
+            return 0
+        with self._db.write() as connection:
+            gone = delete(payloads).where(key.in_(found), over)
+            removed = int(connection.execute(gone).rowcount)
+        self._db.wipe()
+        return removed
 
     def _summarise(self, run_id: str) -> None:
         """Write down the sums, once and all together; from then on they are what holds."""
@@ -215,12 +243,20 @@ class _Old:
     @property
     def kept_rows(self) -> ColumnElement[bool]:
         ages = self._ages
-        over = payloads.c.expires_at <= self._now
         long_ended = self._ended_for(min(ages.kept_rows, ages.outcomes, ages.runs))
         return or_(
-            and_(over, payloads.c.run_id.in_(_ids(self._ended_for(0.0)))),
+            self.expired,
             payloads.c.run_id.in_(_ids(long_ended)),
         )
+
+    @property
+    def expired(self) -> ColumnElement[bool]:
+        over = payloads.c.expires_at <= self._now
+        return and_(over, payloads.c.run_id.in_(_ids(self._ended_for(0.0))))
+
+    @property
+    def audit(self) -> ColumnElement[bool]:
+        return audit.c.at <= self._now - self._ages.audit
 
     @property
     def events(self) -> ColumnElement[bool]:

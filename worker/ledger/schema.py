@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 
 metadata = MetaData(
     naming_convention={
@@ -148,6 +148,7 @@ payloads = Table(
     Column("run_id", String(40), ForeignKey("runs.run_id"), primary_key=True),
     Column("seq", Integer, primary_key=True),
     Column("codec", String(16), nullable=False),
+    Column("key_id", String(32)),  # the name of the key that sealed the blob; NULL: in clear
     Column("blob", LargeBinary, nullable=False),
     Column("expires_at", Float),  # NULL while still to be sent
     Index(None, "expires_at"),
@@ -163,6 +164,8 @@ outcomes = Table(
     Column("code", String(64), nullable=False),
     Column("detail", Text),
     Column("zendesk_id", BigInteger),
+    # Nobody knows any more whose row it was: it cannot be sent again.
+    Column("forgotten", Boolean, nullable=False, server_default=false()),
     Index(None, "run_id", "kind", "code"),
     Index(None, "run_id", "seq"),
 )
@@ -198,6 +201,14 @@ delivered = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("email_hash", LargeBinary),
     Index(None, "account", "orchestration", "email_hash"),
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    # People who are to be forgotten, for as long as a run goes on that began before.
+    Column("hash", LargeBinary, primary_key=True),
+    Column("at", Float, nullable=False),
 )
 
 audit = Table(
