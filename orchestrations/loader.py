@@ -20,6 +20,7 @@ from typing import Generic, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrations.chains import circle_of
 from orchestrations.document import Document, DocumentError, Location, read_document
 from orchestrations.spec import (
     ACCESS_FILE,
@@ -108,6 +109,8 @@ class Catalog:
         destinations: by name.
         sources: by name.
         queries: the SQL text of each orchestration, by the orchestration's name.
+        all_limits: whether every destination could be read, so that the limits of each account
+            are known.
     """
 
     folder: Path
@@ -115,6 +118,7 @@ class Catalog:
     destinations: Mapping[str, Destination]
     sources: Mapping[str, Source]
     queries: Mapping[str, str]
+    all_limits: bool = True
 
     def orchestration(self, name: str) -> Orchestration:
         """Return an orchestration.
@@ -145,6 +149,21 @@ class Catalog:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A catalog as far as it is right.
+
+    Attributes:
+        catalog: the orchestrations that are right, with all that they refer to.
+        broken: names of the others.
+        problems: everything that is wrong.
+    """
+
+    catalog: Catalog
+    broken: frozenset[str]
+    problems: tuple[Problem, ...]
+
+
 def load_catalog(folder: Path) -> Catalog:
     """Read and check a whole catalog.
 
@@ -154,10 +173,58 @@ def load_catalog(folder: Path) -> Catalog:
     Raises:
         CatalogError: the folder is not there; or, as `InvalidCatalog`, files in it are wrong.
     """
+    reading = read_catalog(folder)
+    if reading.problems:
+        raise InvalidCatalog(reading.problems)
+    return reading.catalog
+
+
+def catalog_for(folder: Path, name: str) -> Catalog:
+    """Read a catalog of which an orchestration, and all that it refers to, must be right.
+
+    Raises:
+        CatalogError: the folder is not there; or, as `InvalidCatalog`, something is wrong and the
+            orchestration is not among what is right.
+    """
+    reading = read_catalog(folder)
+    if reading.problems and name not in reading.catalog.orchestrations:
+        raise InvalidCatalog(reading.problems)
+    return reading.catalog
+
+
+def read_catalog(folder: Path) -> Reading:
+    """Read a catalog; a file that is wrong costs only the orchestrations that need it.
+
+    Raises:
+        CatalogError: the folder is not there or cannot be read.
+    """
+    orchestrations, destinations, sources = _shelves(folder)
+    problems = [*orchestrations.problems, *destinations.problems, *sources.problems]
+    problems += _unknown_references(orchestrations, "destination", destinations.names)
+    problems += _unknown_references(orchestrations, "source", sources.names)
+    problems += _unknown_references(orchestrations, "after", orchestrations.names)
+    problems += _circles(orchestrations)
+    queries, query_problems = _read_queries(orchestrations)
+    problems += query_problems
+    problems += _parameter_problems(orchestrations, queries)
+    wrong = {problem.file for problem in problems}
+    sound = {
+        name: spec
+        for name, spec in orchestrations.specs.items()
+        if orchestrations.file(name) not in wrong
+        and destinations.file(spec.destination) not in wrong
+        and sources.file(spec.source) not in wrong
+    }
+    all_limits = not destinations.problems
+    catalog = Catalog(folder, sound, destinations.specs, sources.specs, queries, all_limits)
+    return Reading(catalog, frozenset(orchestrations.names - sound.keys()), tuple(sorted(problems)))
+
+
+def _shelves(folder: Path) -> tuple[_Shelf[Orchestration], _Shelf[Destination], _Shelf[Source]]:
     try:
         if not folder.is_dir():
             raise CatalogError(f"there is no catalog folder {str(folder)!r}")
-        shelves = (
+        return (
             _Shelf(folder, "", Orchestration),
             _Shelf(folder, "destinations", Destination),
             _Shelf(folder, "sources", Source),
@@ -166,16 +233,6 @@ def load_catalog(folder: Path) -> Catalog:
         raise CatalogError(
             f"the catalog folder {str(folder)!r} cannot be read: {error.strerror}"
         ) from None
-    orchestrations, destinations, sources = shelves
-    problems = [problem for shelf in shelves for problem in shelf.problems]
-    problems += _unknown_references(orchestrations, "destination", destinations.names)
-    problems += _unknown_references(orchestrations, "source", sources.names)
-    queries, query_problems = _read_queries(orchestrations)
-    problems += query_problems
-    problems += _parameter_problems(orchestrations, queries)
-    if problems:
-        raise InvalidCatalog(problems)
-    return Catalog(folder, orchestrations.specs, destinations.specs, sources.specs, queries)
 
 
 class _Shelf(Generic[SpecT]):
@@ -302,12 +359,24 @@ def _known_keys(model: type[BaseModel], parents: Iterable[str | int]) -> list[st
 def _unknown_references(
     orchestrations: _Shelf[Orchestration], kind: str, names: set[str]
 ) -> Iterator[Problem]:
-    """Yield the orchestrations that name a source or destination for which there is no file."""
+    """Yield the orchestrations that name something for which there is no file."""
     for name, document in orchestrations.documents.items():
         value = document.data.get(kind)
         if isinstance(value, str) and NAME_PATTERN.fullmatch(value) and value not in names:
-            what = f"unknown {kind} {value!r}{_did_you_mean(value, names)}"
+            noun = "orchestration" if kind == "after" else kind
+            what = f"unknown {noun} {value!r}{_did_you_mean(value, names)}"
             yield Problem(orchestrations.file(name), document.line((kind,)), kind, what)
+
+
+def _circles(orchestrations: _Shelf[Orchestration]) -> Iterator[Problem]:
+    """Yield the orchestrations that come after each other in a circle: none would ever start."""
+    after = {name: spec.after for name, spec in orchestrations.specs.items() if spec.after}
+    for name in after:
+        circle = circle_of(after, name)
+        if circle:
+            line = orchestrations.documents[name].line(("after",))
+            what = f"goes round in a circle: {' after '.join(circle)}"
+            yield Problem(orchestrations.file(name), line, "after", what)
 
 
 def _read_queries(orchestrations: _Shelf[Orchestration]) -> tuple[dict[str, str], list[Problem]]:

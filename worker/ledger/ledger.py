@@ -20,6 +20,7 @@ from worker.ledger.recovery import Recovery
 from worker.ledger.reports import Reports
 from worker.ledger.retention import Retention
 from worker.ledger.runs import Runs
+from worker.ledger.schedules import Schedules
 from worker.ledger.schema import meta
 from worker.ledger.views import Views
 from worker.times import Times
@@ -43,6 +44,7 @@ class Ledger:
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
         audit: who did what.
+        schedules: what is due and how far that is dealt with.
     """
 
     database: Database
@@ -58,6 +60,7 @@ class Ledger:
     kept: Kept
     retention: Retention
     audit: Audit
+    schedules: Schedules
 
     def close(self) -> None:
         """Close every connection."""
@@ -112,6 +115,7 @@ def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED
         kept=Kept(database, hash_key),
         retention=Retention(database),
         audit=Audit(database),
+        schedules=Schedules(database),
     )
 
 
