@@ -92,6 +92,8 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "orchestration": run.orchestration,
         "destination": run.target.destination,
         "state": str(run.state),
+        "origin": run.origin,
+        "key": run.key,
         "parent_run": run.parent_run,
         "retries": list(view.retries),
         "rows": asdict(view.rows),
@@ -104,6 +106,20 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "ended_at": iso(run.ended_at),
         "error": error_as_json(run.error),
     }
+
+
+def started_by(run: Run) -> str:
+    """Say what started a run: `by its schedule, due 2026-11-24T16:30Z`."""
+    match run.origin:
+        case "schedule":
+            return f"by its schedule, due {run.key}"
+        case "after":
+            return f"after {run.key}"
+        case "message":
+            return f"by a message with the key {run.key}"
+        case _:
+            named = f" with the key {run.key}" if run.key != run.run_id else ""
+            return f"by {run.principal}{named}" if run.origin else "by an older version"
 
 
 def error_as_json(error: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -13,6 +13,7 @@ from orchestrations.cli import (
     doctor_verb,
     limits_verbs,
     run_verbs,
+    schedule_verb,
     setup_verbs,
     trial_verbs,
     up_verb,
@@ -64,6 +65,7 @@ for _command in (
     upkeep_verbs.verify,
     upkeep_verbs.prune,
     limits_verbs.limits,
+    schedule_verb.schedule,
     doctor_verb.doctor,
     audit_verb.audit,
 ):

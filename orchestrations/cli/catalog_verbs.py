@@ -35,6 +35,7 @@ def check(
     orchestration: str | None, *, schema: Path | None, params: tuple[str, ...], as_json: bool
 ) -> None:
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    from orchestrations.agenda import warnings
     from orchestrations.changes import contested, neighbours
     from orchestrations.columns import targets
     from orchestrations.params import params_of, shared_out
@@ -64,7 +65,7 @@ def check(
     }
     same = contested(catalog, written)
     for name, item in checked.items():
-        item["warnings"] += same[name]
+        item["warnings"] += warnings(catalog, catalog.orchestrations[name]) + same[name]
     found = [item for name, item in checked.items() if orchestration in (None, name)]
     broken = [item for item in found if item["error"]]
     if as_json:

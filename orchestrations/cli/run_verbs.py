@@ -163,7 +163,7 @@ def runs_(limit: int, *, as_json: bool) -> None:
         click.echo("No runs yet. Start one: deskfeed run ORCHESTRATION --wait")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "orchestration", "state"):
+    for name in ("run", "orchestration", "started", "state"):
         table.add_column(name, no_wrap=name == "run")
     for name in ("read", "sent", "failed"):
         table.add_column(name, justify="right")
@@ -172,6 +172,7 @@ def runs_(limit: int, *, as_json: bool) -> None:
         table.add_row(
             view.run.run_id,
             view.run.orchestration,
+            "retry" if view.run.parent_run else view.run.origin or "",
             str(view.run.state).replace("_", " "),
             f"{rows.read:,}",
             f"{rows.created + rows.updated:,}",
@@ -254,9 +255,13 @@ def _print_next(view: RunView) -> None:
 
 
 def _print_family(view: RunView) -> None:
-    """Print which run this one retries, and which runs retry it."""
+    """Print what started this run or which one it retries, and which runs retry it."""
+    from orchestrations import report
+
     if view.run.parent_run:
         console().print(f"a retry of {view.run.parent_run}", markup=False)
+    else:
+        console().print(f"started {report.started_by(view.run)}", markup=False)
     if view.retries:
         console().print(f"retried by {', '.join(view.retries)}", markup=False)
 
