@@ -21,7 +21,7 @@ from orchestrations.access import SCHEDULER
 from orchestrations.loader import catalog_for, read_catalog
 from orchestrations.starting import read_start
 from worker.app import PLAN_TASK, app, parts, send_all, stopping
-from worker.errors import CatalogError, UsageError
+from worker.errors import CatalogError, DeskfeedError, UsageError
 from worker.hints import Plan
 from worker.ledger.pulse import note_beat
 from worker.messages import Unreadable
@@ -143,11 +143,11 @@ def finish(*args: Any, **kwargs: Any) -> str:
 
 
 def _follow(run_id: str) -> None:
-    """Start what comes after a run; where the catalog cannot be read, a tick does it later."""
+    """Start what comes after a run; where that fails, a tick does it later."""
     try:
         started = ticking.follow(parts().ledger, read_catalog(settings().catalog), run_id)
-    except CatalogError as error:
-        log.error("catalog_unreadable", reason=error.message, resolution=error.resolution)
+    except DeskfeedError as error:
+        log.error("left_to_the_next_tick", code=error.code, reason=error.message)
         return
     send_all([runs.plan_hint(run) for run in started])
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import create_engine, text
-from test_ledger_migrations import FIRST_LEDGER, insert, upgrade
 
-from worker.ledger import open_ledger
-from worker.ledger.schema import events
 from worker.ledger.schedules import Note
+from worker.ledger.schema import events
 
 DAILY = {"loyalty": "30 8 * * * UTC"}
 
@@ -87,26 +84,3 @@ def test_problems_are_told_when_they_change(ledger):
         False, True, False, True, True, False,
     ]  # fmt: skip
     assert kinds(ledger) == ["catalog_broken", "catalog_broken", "catalog_mended"]
-
-
-def test_runs_that_ended_before_schedules_are_followed_by_nothing(tmp_path, clock, times):
-    url = f"sqlite:///{tmp_path / 'old.db'}"
-    engine = create_engine(url)
-    upgrade(engine, "0006")
-    with engine.begin() as connection:
-        for table, row in FIRST_LEDGER.items():
-            if table == "chunks":
-                row = {**row, "state": "done"}
-            insert(connection, table, row)
-        old = {**FIRST_LEDGER["runs"], "run_id": "df-0", "key": "old", "active": None}
-        insert(connection, "runs", {**old, "state": "succeeded", "ended_at": 9.0})
-    engine.dispose()
-    opened = open_ledger(url, times, clock)
-    try:
-        assert opened.schedules.unfollowed() == []
-        assert opened.runs.get("df-0").origin is None
-        with opened.database.read() as connection:
-            query = text("SELECT run_id FROM runs WHERE followed_at IS NULL")
-            assert connection.scalars(query).all() == ["df-1"]
-    finally:
-        opened.close()
