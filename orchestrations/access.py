@@ -26,7 +26,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrations.document import DocumentError, read_document
-from orchestrations.loader import InvalidCatalog, Problem, sentences
+from orchestrations.loader import InvalidCatalog, Problem
+from orchestrations.sentences import sentences
 from orchestrations.spec import ACCESS_FILE, Destination
 from worker.errors import UsageError
 
