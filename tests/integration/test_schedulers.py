@@ -1,4 +1,4 @@
-"""Other schedulers start runs as docs/schedulers.md says; and a tick starts what is due."""
+"""Other schedulers start runs as docs/schedulers.md says, and beat starts what is due."""
 
 from __future__ import annotations
 
@@ -119,22 +119,41 @@ def test_one_key_is_one_run_by_whatever_door_it_comes(stage, client, flower):
     assert (status, newest.key, newest.origin) == (200, "flower", "message")
 
 
-def test_a_tick_starts_what_is_due_and_the_end_of_that_what_comes_after(stage, client):
+@pytest.fixture
+def beat(stage):
+    """Return a function that starts beat as an operator does."""
+    started = []
+
+    def start():
+        log = (stage.folder / "beat.log").open("wb")
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "worker.app", "beat", "--pidfile="],
+                cwd=ROOT, env=stage.environment, stdout=log, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+        log.close()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_beat_starts_what_is_due_and_the_end_of_that_what_comes_after(stage, beat):
     due = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=1)
     text = (stage.catalog / "loyalty.yaml").read_text()
     (stage.catalog / "orders.yaml").write_text(
         f"{text}\nschedule: {{cron: '{due.minute} {due.hour} * * *'}}\n"
     )
     (stage.catalog / "report.yaml").write_text(f"{text}\nafter: orders\n")
-    client.send_task("orchestrations.tick")
+    beat()
     with stage.ledger() as ledger:
-        until(lambda: len(ledger.schedules.all()) == 2, "the tick to see both")
+        until(lambda: len(ledger.schedules.all()) == 2, "a tick to see both")
         assert ledger.runs.newest(9, "orders") == []
         with ledger.database.write() as connection:  # as if ticks had been there all the time
             since = due.timestamp() - 30
             connection.execute(update(schedules).values(first_seen=since, checked_until=since))
-    for _ in range(2):
-        client.send_task("orchestrations.tick")
 
     [first] = ended(stage, "orders")
     [second] = ended(stage, "report")
