@@ -195,6 +195,8 @@ def show(run_id: str, *, as_json: bool) -> None:
             print_json(report.run_as_json(view))
         else:
             print_summary(ledger, view)
+            if not view.run.parent_run:
+                console().print(f"started {report.started_by(view.run)}", markup=False)
 
 
 def _view(ledger: Ledger, run_id: str) -> RunView:
@@ -255,13 +257,9 @@ def _print_next(view: RunView) -> None:
 
 
 def _print_family(view: RunView) -> None:
-    """Print what started this run or which one it retries, and which runs retry it."""
-    from orchestrations import report
-
+    """Print which run this one retries, and which runs retry it."""
     if view.run.parent_run:
         console().print(f"a retry of {view.run.parent_run}", markup=False)
-    else:
-        console().print(f"started {report.started_by(view.run)}", markup=False)
     if view.retries:
         console().print(f"retried by {', '.join(view.retries)}", markup=False)
 
