@@ -5,7 +5,7 @@
       ada: admin
       grace: {role: user, restrict_pii: true}
     groups: {support: viewer, data: operator}
-    scheduler: user                   # what a message on the broker may start
+    scheduler: user                   # what schedules and messages on the broker may start
 
 Without the file everybody has all rights. It guards against mistakes of colleagues who share a
 machine; whoever holds the ledger's password or may write this file can do as they like.
@@ -26,12 +26,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrations.document import DocumentError, read_document
-from orchestrations.loader import InvalidCatalog, Problem, sentences
+from orchestrations.loader import InvalidCatalog, Problem
+from orchestrations.sentences import sentences
 from orchestrations.spec import ACCESS_FILE, Destination
 from worker.errors import UsageError
 
 SCHEDULER = "scheduler"
-"""The principal of what a message on the broker asks for: nobody knows who wrote it."""
+"""The principal of what starts by itself, and of what a message on the broker asks for: nobody
+knows who wrote it."""
 
 
 class Role(IntEnum):

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Generic, TypeVar, get_args
+from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
+from orchestrations.chains import circle_of
 from orchestrations.document import Document, DocumentError, Location, read_document
+from orchestrations.sentences import sentences
 from orchestrations.spec import (
     ACCESS_FILE,
     NAME_PATTERN,
@@ -40,24 +41,6 @@ _NO_SECRETS = (
     "DESKFEED_CREDENTIALS__<NAME>__CLIENT_ID and …__CLIENT_SECRET (or …__EMAIL and …__API_TOKEN) "
     "in the environment or .env (docs/credentials.md)"
 )
-
-_SENTENCES = {
-    "string_type": "must be text; put it in quotes",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a number",
-    "bool_type": "must be true or false",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
-    "model_type": "must be a mapping of keys to values",
-    "dict_type": "must be a mapping of keys to values",
-    "tuple_type": "must be a path or a list of paths",
-    "too_short": "must not be empty",
-    "missing": "is required",
-}
-"""pydantic's error types in the words of the catalog; its own words speak of Python."""
 
 _KEYS_ARE_NAMES = frozenset({"tables", "columns", "constants", "defaults", "formats"})
 """Under these, keys are the names of tables, columns and attributes; `email` is one."""
@@ -108,6 +91,8 @@ class Catalog:
         destinations: by name.
         sources: by name.
         queries: the SQL text of each orchestration, by the orchestration's name.
+        all_limits: whether every destination could be read, so that the limits of each account
+            are known.
     """
 
     folder: Path
@@ -115,6 +100,7 @@ class Catalog:
     destinations: Mapping[str, Destination]
     sources: Mapping[str, Source]
     queries: Mapping[str, str]
+    all_limits: bool = True
 
     def orchestration(self, name: str) -> Orchestration:
         """Return an orchestration.
@@ -145,6 +131,21 @@ class Catalog:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A catalog as far as it is right.
+
+    Attributes:
+        catalog: the orchestrations that are right, with all that they refer to.
+        broken: names of the others.
+        problems: everything that is wrong.
+    """
+
+    catalog: Catalog
+    broken: frozenset[str]
+    problems: tuple[Problem, ...]
+
+
 def load_catalog(folder: Path) -> Catalog:
     """Read and check a whole catalog.
 
@@ -154,10 +155,58 @@ def load_catalog(folder: Path) -> Catalog:
     Raises:
         CatalogError: the folder is not there; or, as `InvalidCatalog`, files in it are wrong.
     """
+    reading = read_catalog(folder)
+    if reading.problems:
+        raise InvalidCatalog(reading.problems)
+    return reading.catalog
+
+
+def catalog_for(folder: Path, name: str) -> Catalog:
+    """Read a catalog of which an orchestration, and all that it refers to, must be right.
+
+    Raises:
+        CatalogError: the folder is not there; or, as `InvalidCatalog`, something is wrong and the
+            orchestration is not among what is right.
+    """
+    reading = read_catalog(folder)
+    if reading.problems and name not in reading.catalog.orchestrations:
+        raise InvalidCatalog(reading.problems)
+    return reading.catalog
+
+
+def read_catalog(folder: Path) -> Reading:
+    """Read a catalog; a file that is wrong costs only the orchestrations that need it.
+
+    Raises:
+        CatalogError: the folder is not there or cannot be read.
+    """
+    orchestrations, destinations, sources = _shelves(folder)
+    problems = [*orchestrations.problems, *destinations.problems, *sources.problems]
+    problems += _unknown_references(orchestrations, "destination", destinations.names)
+    problems += _unknown_references(orchestrations, "source", sources.names)
+    problems += _unknown_references(orchestrations, "after", orchestrations.names)
+    problems += _circles(orchestrations)
+    queries, query_problems = _read_queries(orchestrations)
+    problems += query_problems
+    problems += _parameter_problems(orchestrations, queries)
+    wrong = {problem.file for problem in problems}
+    sound = {
+        name: spec
+        for name, spec in orchestrations.specs.items()
+        if orchestrations.file(name) not in wrong
+        and destinations.file(spec.destination) not in wrong
+        and sources.file(spec.source) not in wrong
+    }
+    all_limits = not destinations.problems
+    catalog = Catalog(folder, sound, destinations.specs, sources.specs, queries, all_limits)
+    return Reading(catalog, frozenset(orchestrations.names - sound.keys()), tuple(sorted(problems)))
+
+
+def _shelves(folder: Path) -> tuple[_Shelf[Orchestration], _Shelf[Destination], _Shelf[Source]]:
     try:
         if not folder.is_dir():
             raise CatalogError(f"there is no catalog folder {str(folder)!r}")
-        shelves = (
+        return (
             _Shelf(folder, "", Orchestration),
             _Shelf(folder, "destinations", Destination),
             _Shelf(folder, "sources", Source),
@@ -166,16 +215,6 @@ def load_catalog(folder: Path) -> Catalog:
         raise CatalogError(
             f"the catalog folder {str(folder)!r} cannot be read: {error.strerror}"
         ) from None
-    orchestrations, destinations, sources = shelves
-    problems = [problem for shelf in shelves for problem in shelf.problems]
-    problems += _unknown_references(orchestrations, "destination", destinations.names)
-    problems += _unknown_references(orchestrations, "source", sources.names)
-    queries, query_problems = _read_queries(orchestrations)
-    problems += query_problems
-    problems += _parameter_problems(orchestrations, queries)
-    if problems:
-        raise InvalidCatalog(problems)
-    return Catalog(folder, orchestrations.specs, destinations.specs, sources.specs, queries)
 
 
 class _Shelf(Generic[SpecT]):
@@ -254,60 +293,27 @@ def _problems_of_keys(document: Document) -> Iterator[tuple[Location, str]]:
             yield location, _NO_SECRETS
 
 
-def sentences(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[Location, str]]:
-    """Yield location and sentence of each of pydantic's errors, in the words of the catalog."""
-    details = error.errors(include_url=False, include_input=False)
-    suggested: set[Location] = set()
-    for detail in details:
-        if detail["type"] == "extra_forbidden":
-            *parents, key = detail["loc"]
-            near = get_close_matches(str(key), _known_keys(model, parents), n=1)
-            suggested.update((*parents, name) for name in near)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            yield detail["loc"], f"unknown key{hint}"
-    for detail in details:
-        # A key that is there under a misspelt name is not missing as well.
-        if detail["type"] != "extra_forbidden" and detail["loc"] not in suggested:
-            yield _location(detail), _sentence(detail)
-
-
-def _location(detail: ErrorDetails) -> Location:
-    key = detail.get("ctx", {}).get("key")
-    location = tuple(part for part in detail["loc"] if part != "[key]")
-    if key:
-        return (*location, key)
-    return location if location != ("name",) else ()
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    template = _SENTENCES.get(detail["type"])
-    sentence = template.format(**detail.get("ctx", {})) if template else detail["msg"]
-    if detail["loc"] == ("name",):
-        return f"the file must be named otherwise: {sentence}"
-    return sentence
-
-
-def _known_keys(model: type[BaseModel], parents: Iterable[str | int]) -> list[str]:
-    """Return the keys that a place of a file may have."""
-    for part in parents:
-        field = model.model_fields.get(str(part))
-        nested = [field.annotation, *get_args(field.annotation)] if field else []
-        models = [kind for kind in nested if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
-    return [name for name in model.model_fields if name != "name"]
-
-
 def _unknown_references(
     orchestrations: _Shelf[Orchestration], kind: str, names: set[str]
 ) -> Iterator[Problem]:
-    """Yield the orchestrations that name a source or destination for which there is no file."""
+    """Yield the orchestrations that name something for which there is no file."""
     for name, document in orchestrations.documents.items():
         value = document.data.get(kind)
         if isinstance(value, str) and NAME_PATTERN.fullmatch(value) and value not in names:
-            what = f"unknown {kind} {value!r}{_did_you_mean(value, names)}"
+            noun = "orchestration" if kind == "after" else kind
+            what = f"unknown {noun} {value!r}{_did_you_mean(value, names)}"
             yield Problem(orchestrations.file(name), document.line((kind,)), kind, what)
+
+
+def _circles(orchestrations: _Shelf[Orchestration]) -> Iterator[Problem]:
+    """Yield the orchestrations that come after each other in a circle: none would ever start."""
+    after = {name: spec.after for name, spec in orchestrations.specs.items() if spec.after}
+    for name in after:
+        circle = circle_of(after, name)
+        if circle:
+            line = orchestrations.documents[name].line(("after",))
+            what = f"goes round in a circle: {' after '.join(circle)}"
+            yield Problem(orchestrations.file(name), line, "after", what)
 
 
 def _read_queries(orchestrations: _Shelf[Orchestration]) -> tuple[dict[str, str], list[Problem]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from orchestrations.field_cache import FieldCache
-from orchestrations.loader import load_catalog
+from orchestrations.loader import catalog_for
 from orchestrations.planning import Planner
 from worker import logs
 from worker.app import Parts, client_for, parts
@@ -102,7 +102,7 @@ def _plan(mine: Parts, run: Run) -> None:
     asking = Asking(mine.delivery, run.target.account)
     planner = Planner(
         ledger=mine.ledger,
-        catalog=load_catalog(config.catalog),
+        catalog=catalog_for(config.catalog, run.orchestration),
         probe=client_for(run.target, config, mine.times),
         permit=asking.permit,
         scratch=config.state_dir / "staging",

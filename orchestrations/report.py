@@ -93,6 +93,8 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "orchestration": run.orchestration,
         "destination": run.target.destination,
         "state": str(run.state),
+        "origin": run.origin,
+        "key": run.key,
         "parent_run": run.parent_run,
         "retries": list(view.retries),
         "rows": asdict(view.rows),
@@ -105,6 +107,20 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "ended_at": iso(run.ended_at),
         "error": error_of(run),
     }
+
+
+def started_by(run: Run) -> str:
+    """Say what started a run: `by its schedule, due 2026-11-24T16:30Z`."""
+    match run.origin:
+        case "schedule":
+            return f"by its schedule, due {run.key}"
+        case "after":
+            return f"after {run.key}"
+        case "message":
+            return f"by a message with the key {run.key}"
+        case _:
+            named = f" with the key {run.key}" if run.key != run.run_id else ""
+            return f"by {run.principal}{named}" if run.origin else "by an older version"
 
 
 def error_of(run: Run) -> dict[str, str] | None:

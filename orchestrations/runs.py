@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from orchestrations.access import Principal, Rights, load_access
 from orchestrations.loader import Catalog
@@ -16,7 +16,7 @@ from orchestrations.spec import Destination, Orchestration
 from worker.errors import UsageError
 from worker.hints import Plan
 from worker.ledger import Ledger
-from worker.ledger.records import Limits, NewRun, Run, Target
+from worker.ledger.records import LimitName, Limits, NewRun, Origin, Run, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ def start(
     groups: Collection[str] = (),
     key: str | None = None,
     options: Options | None = None,
+    origin: Origin = "manual",
 ) -> tuple[Run, bool]:
     """Record a run of an orchestration; return it and whether it is new.
 
@@ -88,6 +89,7 @@ def start(
         groups: those that they are in.
         key: the same key again returns the same run; None makes a run of its own.
         options: what else was asked for.
+        origin: what starts it.
 
     Raises:
         UsageError: no such orchestration, it is a draft, a parameter is wrong, a run of it is
@@ -107,11 +109,28 @@ def start(
             orchestration=orchestration.name,
             key=key or run_id,
             target=target_of(destination),
-            limits=limits_of(catalog, destination.account),
+            limits=_limits(catalog, destination.account, ledger),
             options=signed(options, groups).as_json(orchestration),
             principal=principal,
+            origin=origin,
         )
     )
+
+
+def _limits(catalog: Catalog, account: str, ledger: Ledger) -> Limits:
+    """Return an account's limits.
+
+    While a destination cannot be read, which may be the strictest, they are not above those of the
+    account's last run.
+    """
+    limits = limits_of(catalog, account)
+    known = None if catalog.all_limits else ledger.views.account(account)
+    if known is None:
+        return limits
+    before = known.standing.declared
+    for name in get_args(LimitName):
+        limits = limits.at_most(name, before.of(name))
+    return replace(limits, reserve_percent=max(limits.reserve_percent, before.reserve_percent))
 
 
 def authorize(

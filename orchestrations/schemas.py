@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 from pydantic import BaseModel
@@ -48,7 +48,8 @@ def write_schemas(folder: Path) -> list[Path]:
 
 
 def _nested(model: type[BaseModel]) -> list[type[BaseModel]]:
-    kinds = [info.annotation for info in model.model_fields.values()]
+    fields = [info.annotation for info in model.model_fields.values()]
+    kinds = [kind for field in fields for kind in (field, *get_args(field))]  # also `X | None`
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 

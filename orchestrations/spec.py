@@ -24,6 +24,7 @@ from pydantic import (
 
 from orchestrations.model import CatalogModel, refusal
 from orchestrations.rules import MappingRules
+from orchestrations.timetable import Schedule
 
 MIN_USERS_PER_SECOND = 100
 """A chunk weighs up to 100 users and takes its permit whole; less could never give it."""
@@ -210,7 +211,8 @@ class Orchestration(MappingRules):
         params: the query's placeholders and their values; None has none and must be given.
         send: `all` rows of each result, or those that `changed` since Zendesk confirmed them.
         on_shared_email: what becomes of rows whose e-mail rows with other external_ids have too.
-        schedule: always None; runs are started by people and by other schedulers.
+        schedule: when runs start by themselves; None: people and other schedulers start them.
+        after: an orchestration whose runs this one follows, unless they failed.
         thresholds: when a run must not go on.
         share: of the account's permits, while several runs send to it: 3 gets three times what 1
             gets.
@@ -225,15 +227,23 @@ class Orchestration(MappingRules):
     params: dict[ParamName, str | int | float | bool | None] = Field(default_factory=dict)
     send: Literal["all", "changed"] = "all"
     on_shared_email: Literal["fail_row", "drop_email"] = "fail_row"
-    schedule: None = None
+    schedule: Schedule | None = None
+    after: Name | None = None
     thresholds: Thresholds = Thresholds()
     share: float = Field(default=1.0, gt=0, le=100)
 
-    @field_validator("schedule", mode="before")
-    @classmethod
-    def _no_schedule(cls, value: Any) -> None:
-        if value is not None:
-            raise refusal("is not available yet in this version; start runs with `deskfeed run`")
+    @model_validator(mode="after")
+    def _starts_in_one_way(self) -> Orchestration:
+        if self.schedule is not None and self.after is not None:
+            raise refusal("`schedule` says already when it starts; give one of the two", "after")
+        open_ones = [name for name, value in self.params.items() if value is None]
+        if open_ones and (self.schedule or self.after):
+            raise refusal(
+                f"{open_ones[0]!r} needs a value: a run that starts by `schedule` or `after` is "
+                "given none",
+                key="params",
+            )
+        return self
 
 
 class Limits(CatalogModel):

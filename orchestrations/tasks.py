@@ -16,12 +16,12 @@ from typing import Any
 
 import structlog
 
-from orchestrations import runs, upkeep
+from orchestrations import runs, ticking, upkeep
 from orchestrations.access import SCHEDULER
-from orchestrations.loader import load_catalog
+from orchestrations.loader import catalog_for, read_catalog
 from orchestrations.starting import read_start
 from worker.app import PLAN_TASK, app, parts, send_all, stopping
-from worker.errors import UsageError
+from worker.errors import CatalogError, DeskfeedError, UsageError
 from worker.hints import Plan
 from worker.ledger.pulse import note_beat
 from worker.messages import Unreadable
@@ -51,12 +51,13 @@ def start(self: Any, *args: Any, **kwargs: Any) -> str:
         return asked.why
     try:
         run, new = runs.start(
-            load_catalog(settings().catalog),
+            catalog_for(settings().catalog, asked.orchestration),
             asked.orchestration,
             ledger=parts().ledger,
             principal=SCHEDULER,
             key=asked.key or self.request.id,
             options=runs.Options(sample=asked.sample),
+            origin="message",
         )
     except UsageError as error:  # the catalog, or a run that is still active: a person's to mend
         log.error(
@@ -137,16 +138,28 @@ def finish(*args: Any, **kwargs: Any) -> str:
         skipped=rows.skipped,
         unconfirmed=rows.unconfirmed,
     )
+    _follow(message.run_id)
     return str(view.run.state)
+
+
+def _follow(run_id: str) -> None:
+    """Start what comes after a run; where that fails, a tick does it later."""
+    try:
+        started = ticking.follow(parts().ledger, read_catalog(settings().catalog), run_id)
+    except DeskfeedError as error:
+        log.error("left_to_the_next_tick", code=error.code, reason=error.message)
+        return
+    send_all([runs.plan_hint(run) for run in started])
 
 
 @app.task(name="orchestrations.tick")
 def tick() -> str:
-    """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does.
+    """Beat's heartbeat: start what is due, and look for work that stands still.
 
     Once a day it also removes from the ledger what is old enough.
     """
     note_beat(parts().ledger.recovery)
+    started = _start_due()
     hints = parts().sweeper.sweep()
     send_all(hints)
     kept = settings().retention
@@ -156,4 +169,15 @@ def tick() -> str:
     pruned = upkeep.prune_daily(parts().ledger, ages)
     if pruned is not None and pruned.anything:
         log.info("pruned", **asdict(pruned))
-    return f"{len(hints)} found"
+    return f"{started} started, {len(hints)} found"
+
+
+def _start_due() -> int:
+    """Start the runs that are due; returns how many. No catalog costs nothing but these."""
+    try:
+        started = ticking.tick(parts().ledger, read_catalog(settings().catalog))
+    except CatalogError as error:
+        log.error("catalog_unreadable", reason=error.message, resolution=error.resolution)
+        return 0
+    send_all([runs.plan_hint(run) for run in started])
+    return len(started)

@@ -46,6 +46,7 @@ def check(
 
     Nothing is sent and nothing is changed. Exit code 2 if something is wrong.
     """
+    from orchestrations.agenda import warnings
     from orchestrations.changes import contested, neighbours
     from orchestrations.cli import connections
     from orchestrations.columns import targets
@@ -78,7 +79,7 @@ def check(
     }
     same = contested(catalog, written)
     for name, item in checked.items():
-        item["warnings"] += same[name]
+        item["warnings"] += warnings(catalog, catalog.orchestrations[name]) + same[name]
     found = [item for name, item in checked.items() if orchestration in (None, name)]
     broken = any(item["error"] for item in found) or _shut(found, asked)
     if as_json:

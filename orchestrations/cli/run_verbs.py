@@ -163,7 +163,7 @@ def runs_(limit: int, *, as_json: bool) -> None:
         click.echo("No runs yet. Start one: deskfeed run ORCHESTRATION --wait")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "orchestration", "state"):
+    for name in ("run", "orchestration", "started", "state"):
         table.add_column(name, no_wrap=name == "run")
     for name in ("read", "sent", "failed"):
         table.add_column(name, justify="right")
@@ -172,6 +172,7 @@ def runs_(limit: int, *, as_json: bool) -> None:
         table.add_row(
             view.run.run_id,
             view.run.orchestration,
+            "retry" if view.run.parent_run else view.run.origin or "",
             str(view.run.state).replace("_", " "),
             f"{rows.read:,}",
             f"{rows.created + rows.updated:,}",
@@ -194,6 +195,8 @@ def show(run_id: str, *, as_json: bool) -> None:
             print_json(report.run_as_json(view))
         else:
             print_summary(ledger, view)
+            if not view.run.parent_run:
+                console().print(f"started {report.started_by(view.run)}", markup=False)
 
 
 def _view(ledger: Ledger, run_id: str) -> RunView:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import delivery, fairness, gate, privacy, promises, windows
+from . import delivery, fairness, gate, privacy, promises, schedules, windows
 
 MUTANTS = [
     *windows.MUTANTS,
@@ -11,5 +11,6 @@ MUTANTS = [
     *delivery.MUTANTS,
     *promises.MUTANTS,
     *privacy.MUTANTS,
+    *schedules.MUTANTS,
 ]
 """All of them, in the order in which they are run. A further list is added here."""

@@ -20,6 +20,7 @@ from orchestrations.spec import (
     Source,
     Thresholds,
 )
+from orchestrations.timetable import Schedule
 
 DOCS = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -39,10 +40,14 @@ def rows(text):
 
 
 def documented_keys(model):
-    nested = {Orchestration: ("thresholds.", Thresholds), Destination: ("limits.", Limits)}
+    nested = {
+        Orchestration: {"thresholds.": Thresholds, "schedule.": Schedule},
+        Destination: {"limits.": Limits},
+    }
     keys = {name for name in model.model_fields if name != "name"}
-    prefix, inner = nested.get(model, ("", None))
-    return keys | ({prefix + name for name in inner.model_fields} if inner else set())
+    for prefix, inner in nested.get(model, {}).items():
+        keys |= {prefix + name for name in inner.model_fields}
+    return keys
 
 
 @pytest.mark.parametrize("model", SECTIONS)

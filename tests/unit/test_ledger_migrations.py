@@ -198,3 +198,24 @@ def test_a_row_of_an_older_version_in_conflict_is_sent_again(migrated):
     assert migrated.outcomes.finish("df-1", 1, claim.fence, found, again={2}) == 2
     assert migrated.chunks.admit("df-1", 8) == [2]
     assert migrated.chunks.claim("df-1", 2, "w").intact
+
+
+def test_runs_that_ended_before_there_were_schedules_are_followed_by_nothing(
+    tmp_path, clock, times
+):
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = create_engine(url)
+    upgrade(engine, "0006")
+    with engine.begin() as connection:
+        insert(connection, "runs", RUN)
+        old = {**RUN, "run_id": "df-0", "key": "old", "active": None}
+        insert(connection, "runs", {**old, "state": "succeeded", "ended_at": 9.0})
+    engine.dispose()
+    opened = open_ledger(url, times, clock)
+
+    assert opened.schedules.unfollowed() == []
+    assert opened.runs.get("df-0").origin is None
+    opened.runs.stop("df-1")
+    opened.runs.close("df-1")
+    assert [run.run_id for run in opened.schedules.unfollowed()] == ["df-1"]
+    opened.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrations.loader import InvalidCatalog, load_catalog
+from orchestrations.loader import InvalidCatalog, catalog_for, load_catalog, read_catalog
 from worker.errors import CatalogError, UsageError
 
 LOYALTY = """\
@@ -281,3 +281,53 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_the_catalog(tmp_path, monke
 
     with pytest.raises(CatalogError, match="cannot be read: Permission denied"):
         load_catalog(tmp_path)
+
+
+def test_what_comes_after_something_must_be_there_and_never_go_round_in_a_circle(folder):
+    def other(after):
+        return f"{LOYALTY}after: {after}\n"
+
+    found = problems(folder, loyalty_yaml=other("orders"), orders_yaml=other("loyalty"))
+    assert found == [
+        "loyalty.yaml:8 after: goes round in a circle: loyalty after orders after loyalty",
+        "orders.yaml:8 after: goes round in a circle: orders after loyalty after orders",
+    ]
+    found = problems(folder, loyalty_yaml=other("loyalty"), orders_yaml=other("loyalti"))
+    assert found == [
+        "loyalty.yaml:8 after: goes round in a circle: loyalty after loyalty",
+        "orders.yaml:8 after: unknown orchestration 'loyalti' (did you mean 'loyalty'?)",
+    ]
+
+
+def test_a_wrong_schedule_is_told_with_its_line(folder):
+    schedule = "schedule:\n  cron: '0 8 * *'\n  timezon: UTC\n"
+    found = problems(folder, loyalty_yaml=LOYALTY + schedule)
+    assert found[0].startswith("loyalty.yaml:9 schedule.cron: must be five fields")
+    assert found[1] == ("loyalty.yaml:10 schedule.timezon: unknown key (did you mean 'timezone'?)")
+
+
+@pytest.mark.parametrize(
+    ("file", "costs"),
+    [
+        ("loyalty.yaml", {"loyalty"}),
+        ("destinations/socktown.yaml", {"loyalty"}),
+        ("sources/customers.yaml", {"loyalty", "orders"}),
+        ("destinations/other.yaml", {"orders"}),
+    ],
+)
+def test_a_file_that_is_wrong_costs_only_the_orchestrations_that_need_it(folder, file, costs):
+    other = LOYALTY.replace("socktown", "other")
+    write(folder, {"orders.yaml": other, "destinations/other.yaml": SOCKTOWN})
+    assert read_catalog(folder).broken == set()
+    write(folder, {file: "description: [\n"})
+
+    reading = read_catalog(folder)
+
+    assert reading.broken == costs
+    assert reading.catalog.orchestrations.keys() == {"loyalty", "orders"} - costs
+    assert reading.catalog.all_limits == (not file.startswith("destinations"))
+    for name in costs:
+        with pytest.raises(InvalidCatalog, match=file):
+            catalog_for(folder, name)
+    for name in reading.catalog.orchestrations:
+        assert catalog_for(folder, name).orchestration(name)

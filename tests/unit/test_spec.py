@@ -181,9 +181,35 @@ def test_a_query_is_a_sql_file_beside_the_orchestration(query):
     assert set(complaints(Orchestration, ORCHESTRATION, query=query)) == {("query",)}
 
 
-def test_what_this_version_cannot_do_is_refused_with_the_way_that_works():
-    schedule = complaints(Orchestration, ORCHESTRATION, schedule={"cron": "* * * * *"})
-    assert "start runs with `deskfeed run`" in schedule[("schedule",)]
+def test_a_schedule_is_in_utc_and_makes_up_for_nothing_unless_it_says_so():
+    schedule = Orchestration(**ORCHESTRATION, schedule={"cron": "30  8 * * *"}).schedule
+    assert (schedule.cron, schedule.timezone, schedule.catch_up) == ("30 8 * * *", "UTC", "none")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "place", "told"),
+    [
+        ({"cron": "30 25 * * *"}, "cron", "field 2, the hour, is wrong"),
+        ({"cron": "@daily"}, "cron", "'0 0 * * *' is @daily"),
+        ({"cron": "0 8 * * *", "timezone": "Los Angeles"}, "timezone", "America/Los_Angeles"),
+        ({"cron": "0 8 * * *", "catch_up": "all"}, "catch_up", "'none' or 'last'"),
+        ({"timezone": "UTC"}, "cron", "required"),
+    ],
+)
+def test_a_schedule_that_is_wrong_is_told_at_its_key(schedule, place, told):
+    found = complaints(Orchestration, ORCHESTRATION, schedule=schedule)
+    assert told in found[("schedule", place)]
+
+
+def test_an_orchestration_starts_in_one_way_only_and_needs_nobody_to_give_values():
+    cron = {"cron": "0 8 * * *"}
+    assert (
+        "one of the two"
+        in complaints(Orchestration, ORCHESTRATION, schedule=cron, after="other")[()]
+    )
+    for starts in ({"schedule": cron}, {"after": "other"}):
+        told = complaints(Orchestration, ORCHESTRATION, params={"since": None}, **starts)
+        assert "'since' needs a value" in told[()]
 
 
 def test_a_source_has_what_its_type_needs_and_nothing_else():

@@ -20,6 +20,7 @@ from worker.ledger.reports import Reports
 from worker.ledger.retention import Retention
 from worker.ledger.runs import Runs
 from worker.ledger.secrecy import Secrecy
+from worker.ledger.schedules import Schedules
 from worker.ledger.views import Views
 from worker.sealing import SpoolKeys
 from worker.times import Times
@@ -58,6 +59,7 @@ class Ledger:
         audit: who did what.
         forgetting: erase a person.
         secrecy: whether rows are encrypted, and whether the keys here are those of the ledger.
+        schedules: what is due and how far that is dealt with.
     """
 
     database: Database
@@ -75,6 +77,7 @@ class Ledger:
     audit: Audit
     forgetting: Forgetting
     secrecy: Secrecy
+    schedules: Schedules
 
     def close(self) -> None:
         """Close every connection."""
@@ -142,4 +145,5 @@ def ledger_on(
         audit=Audit(database),
         forgetting=forgetting,
         secrecy=secrecy,
+        schedules=Schedules(database),
     )

@@ -115,12 +115,17 @@ class Account:
     job_seconds: float
 
 
+Origin = Literal["manual", "message", "schedule", "after"]
+"""What starts a run: the command, a message on the broker, its schedule, another run's end."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewRun:
     """What `start` asks the ledger to record.
 
     Attributes:
         parent_run: the run whose rows this one retries; None if it has a query.
+        origin: what starts it.
     """
 
     run_id: str
@@ -131,6 +136,7 @@ class NewRun:
     options: Mapping[str, Any]
     principal: str
     parent_run: str | None = None
+    origin: Origin = "manual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,7 @@ class Run:
         options: what `start` was asked for (sample, …), JSON values.
         plan_fence: raised whenever planning is taken up; a planner overtaken may not write.
         plan_expiries: planners whose lease expired.
+        origin: what started it; None: a version that did not record it.
     """
 
     run_id: str
@@ -162,6 +169,7 @@ class Run:
     ends_as: RunState | None
     error: Mapping[str, str] | None
     polls: int
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

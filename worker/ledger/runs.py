@@ -58,7 +58,12 @@ class Runs:
                 declare(connection, new.target.account, new.limits)
                 connection.execute(insert(runs).values(**self._values(connection, new)))
                 record(
-                    connection, self._db, "run_created", new.run_id, orchestration=new.orchestration
+                    connection,
+                    self._db,
+                    "run_created",
+                    new.run_id,
+                    orchestration=new.orchestration,
+                    origin=new.origin,
                 )
                 self._audit_start(connection, new)
                 return as_run(_row(connection, new.run_id)), True
@@ -69,6 +74,7 @@ class Runs:
         action = "retry" if new.parent_run else "run"
         data = {"orchestration": new.orchestration, "destination": new.target.destination}
         data |= {"parent": new.parent_run} if new.parent_run else {}
+        data |= {"origin": new.origin, "key": new.key} if new.origin != "manual" else {}
         audit.write(connection, self._db, new.principal, action, new.run_id, **data)
 
     def _by_key(self, connection: Connection, new: NewRun) -> Run | None:
@@ -105,6 +111,7 @@ class Runs:
             "options": orjson.dumps(dict(new.options)).decode(),
             "principal": new.principal,
             "parent_run": new.parent_run,
+            "origin": new.origin,
             "created_at": now,
             "wake_at": now + self._times.overdue,
         }
@@ -115,13 +122,20 @@ class Runs:
             row = connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
         return None if row is None else as_run(row)
 
-    def newest(self, limit: int = 20) -> list[Run]:
-        """Return the newest runs, newest first."""
+    def newest(self, limit: int = 20, orchestration: str | None = None) -> list[Run]:
+        """Return the newest runs, newest first: all, or those of one orchestration."""
+        query = select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
+        if orchestration is not None:
+            query = query.where(runs.c.orchestration == orchestration)
         with self._db.read() as connection:
-            rows = connection.execute(
-                select(runs).order_by(runs.c.created_at.desc(), runs.c.run_id.desc()).limit(limit)
-            ).all()
+            rows = connection.execute(query).all()
         return [as_run(row) for row in rows]
+
+    def active(self, orchestration: str) -> str | None:
+        """Return the id of the run of an orchestration that has not ended, or None."""
+        with self._db.read() as connection:
+            query = select(runs.c.run_id).where(runs.c.active == orchestration)
+            return connection.scalar(query)
 
     def matching(self, prefix: str) -> list[str]:
         """Return the ids that begin with a prefix, newest first; at most ten."""
@@ -406,6 +420,7 @@ def as_run(row: Row[Any]) -> Run:
         ends_as=RunState(row.ends_as) if row.ends_as else None,
         error=_error(row),
         polls=row.polls,
+        origin=row.origin,
     )
 
 

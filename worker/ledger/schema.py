@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0007"
+HEAD = "0008"
 
 metadata = MetaData(
     naming_convention={
@@ -97,9 +97,12 @@ runs = Table(
     Column("error_resolution", Text),
     Column("polls", Integer, nullable=False, default=0),
     Column("reported_at", Float),  # somebody took it upon himself to tell of its end
+    Column("origin", String(16)),  # what started it; NULL: a version that did not record it
+    Column("followed_at", Float),  # what comes `after` it was started, or is not to be
     UniqueConstraint("orchestration", "key"),
     Index(None, "state", "wake_at"),
     Index(None, "created_at"),
+    Index(None, "followed_at"),  # NULL of few: of those that are active or have just ended
 )
 
 chunks = Table(
@@ -221,6 +224,17 @@ audit = Table(
     Column("subject", String(255), nullable=False),  # a run, an account, a destination
     Column("data", Text, nullable=False),  # JSON, without secrets and customer data
     Index(None, "subject"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    # What starts an orchestration by itself, as a tick last saw it in the catalog.
+    Column("orchestration", String(128), primary_key=True),
+    Column("declared", String(512), nullable=False),  # cron and time zone, or what it comes after
+    Column("first_seen", Float, nullable=False),  # nothing from before it counts
+    Column("checked_until", Float, nullable=False),  # every due minute up to then is dealt with
+    Column("note", Text),  # JSON: the last due start that did not happen, and why
 )
 
 locks = Table(
