@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrations.access import Principal, Rights, load_access
+from orchestrations.alert_rules import load_rules
 from orchestrations.loader import Catalog
 from orchestrations.params import resolved
 from orchestrations.spec import Destination, Orchestration
@@ -110,8 +111,18 @@ def start(
             limits=limits_of(catalog, destination.account),
             options=signed(options, groups).as_json(orchestration),
             principal=principal,
+            too_long=too_long(catalog, orchestration.name),
         )
     )
+
+
+def too_long(catalog: Catalog, orchestration: str) -> float | None:
+    """Return the seconds after which a run of an orchestration takes too long; None: never.
+
+    Raises:
+        CatalogError: alerts.yaml is wrong.
+    """
+    return load_rules(catalog.folder, catalog.orchestrations).of(orchestration).too_long
 
 
 def authorize(

@@ -27,7 +27,7 @@ from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, UsageError
 from worker.exposition import FOLDER_VARIABLE, Page, Shared
 from worker.failpoints import reach
-from worker.hints import Deliver, Finish, Hint, Plan, Poll
+from worker.hints import Deliver, Finish, Hint, Plan, Poll, Tell
 from worker.ledger import Ledger, open_ledger
 from worker.ledger.records import Target
 from worker.limiter import Limiter, connect
@@ -236,6 +236,8 @@ def enqueue(hint: Hint) -> None:
         case Finish(run_id):
             _send("orchestrations.finish", f"{run_id}.finish", 0.0, run_id)
             reach("finish.sent")
+        case Tell(run_id):
+            _send(ALERT_TASK, f"{run_id}.alert", 0.0, run_id)
 
 
 def send_all(hints: Iterable[Hint]) -> None:
@@ -288,6 +290,7 @@ _page: Page | None = None
 
 PROBE_TASK = "worker.probe"
 PLAN_TASK = "orchestrations.plan"
+ALERT_TASK = "orchestrations.alert"
 
 _own_queue = Queue(f"deskfeed.self.{secrets.token_hex(8)}", no_declare=True)
 """Through it a worker sends itself messages: nobody else takes from it."""

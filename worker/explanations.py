@@ -50,6 +50,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Others can read a file with secrets",
         "Take their rights away (chmod 600 .env), then try again.",
     ),
+    "alerts_unsendable": Explanation(
+        "Alerts cannot be sent",
+        "Install it where workers run: pip install 'deskfeed[alerts]' (the image has it). Alerts "
+        "wait in the ledger until then, for about two hours.",
+    ),
     "already_active": Explanation(
         "A run of this orchestration is still active",
         "Wait for it (deskfeed watch RUN) or stop it, then start again.",

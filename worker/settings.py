@@ -28,7 +28,12 @@ SECRETS_DIR = "/run/secrets"
 """Where container engines mount secrets: one file a setting, named like the variable."""
 
 
-_SECRET = ("DESKFEED_CREDENTIALS__", "DESKFEED_SPOOL_KEY", "DESKFEED_HASH_KEY")
+_SECRET = (
+    "DESKFEED_CREDENTIALS__",
+    "DESKFEED_SPOOL_KEY",
+    "DESKFEED_HASH_KEY",
+    "DESKFEED_ALERTS__",
+)
 """A `.env` file that names one of these is nobody's but its owner's."""
 
 
@@ -116,6 +121,7 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     time_scale: float = Field(default=1.0, gt=0, le=1)
     retention: Retention = Field(default_factory=Retention)
+    alerts: dict[str, SecretStr] = Field(default_factory=dict)
 
     @field_validator("credentials")
     @classmethod
@@ -124,6 +130,14 @@ class Settings(BaseSettings):
             if not re.fullmatch(CREDENTIAL_NAME, name):
                 raise ValueError(f"a credential cannot be called {name!r}")
         return value
+
+    @field_validator("alerts")
+    @classmethod
+    def _channels(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in value:
+            if not re.fullmatch(CREDENTIAL_NAME, name):
+                raise ValueError(f"a channel cannot be called {name!r}")
+        return {name: address for name, address in value.items() if address.get_secret_value()}
 
     @property
     def ledger(self) -> str:

@@ -7,6 +7,7 @@ import sys
 import click
 
 from orchestrations.cli import (
+    alerts_verbs,
     audit_verb,
     catalog_verbs,
     control_verbs,
@@ -65,6 +66,7 @@ for _command in (
     upkeep_verbs.prune,
     limits_verbs.limits,
     doctor_verb.doctor,
+    alerts_verbs.alerts,
     audit_verb.audit,
 ):
     deskfeed.add_command(_command)

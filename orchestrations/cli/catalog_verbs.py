@@ -35,6 +35,7 @@ def check(
     orchestration: str | None, *, schema: Path | None, params: tuple[str, ...], as_json: bool
 ) -> None:
     """Check the catalog: every file, and that each query runs and its columns can be mapped."""
+    from orchestrations.alert_rules import load_rules
     from orchestrations.changes import contested, neighbours
     from orchestrations.columns import targets
     from orchestrations.params import params_of, shared_out
@@ -43,6 +44,7 @@ def check(
         _write_schemas(schema, as_json=as_json)
         return
     catalog = opened.catalog()
+    load_rules(catalog.folder, catalog.orchestrations)
     given, names = params_of(params), sorted(catalog.orchestrations)
     if orchestration:  # whether another one writes the same fields, only the others' columns show
         names = neighbours(catalog, catalog.orchestration(orchestration).name)

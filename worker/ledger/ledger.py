@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
+from worker.ledger.alerts import Alerts
 from worker.ledger.audit import Audit
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
@@ -39,6 +40,7 @@ class Ledger:
         outcomes: end a chunk.
         recovery: find what stands still; locks and living workers.
         reports: who tells of a run that has ended.
+        alerts: what must reach people, and what did.
         views: what people ask.
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
@@ -54,6 +56,7 @@ class Ledger:
     outcomes: Outcomes
     recovery: Recovery
     reports: Reports
+    alerts: Alerts
     views: Views
     kept: Kept
     retention: Retention
@@ -108,6 +111,7 @@ def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED
         outcomes=outcomes,
         recovery=Recovery(database, times, outcomes),
         reports=Reports(database),
+        alerts=Alerts(database, times),
         views=Views(database),
         kept=Kept(database, hash_key),
         retention=Retention(database),

@@ -121,6 +121,7 @@ class NewRun:
 
     Attributes:
         parent_run: the run whose rows this one retries; None if it has a query.
+        too_long: seconds after which somebody is told that it still goes on; None: never.
     """
 
     run_id: str
@@ -131,6 +132,7 @@ class NewRun:
     options: Mapping[str, Any]
     principal: str
     parent_run: str | None = None
+    too_long: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
