@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NoReturn
 
+import redis
 import structlog
 from celery import Celery, signals
 from kombu import Queue
@@ -46,6 +47,9 @@ TICK_SECONDS = 30.0
 
 KEY_PREFIX = "deskfeed:"
 """Of every key that Celery makes in Redis."""
+
+QUEUE = "deskfeed"
+"""What all workers take their messages from."""
 
 
 def make_app(config: Settings, times: Times) -> Celery:
@@ -109,8 +113,8 @@ def make_app(config: Settings, times: Times) -> Celery:
             "interval_step": 0.2,
             "interval_max": 0.5,
         },
-        task_default_queue="deskfeed",
-        task_queues=[Queue("deskfeed")],
+        task_default_queue=QUEUE,
+        task_queues=[Queue(QUEUE)],
         task_track_started=False,
         # Interrupts tasks that take longer than the grace period. Ours do not, and threads cannot
         # be interrupted; how a worker ends is told in worker.process.
@@ -191,8 +195,13 @@ def _parts(pid: int) -> Parts:
         limiter=limiter,
         delivery=delivery,
         sweeper=Sweeper(ledger, delivery, times, owner),
-        shared=Shared(ledger, limiter, client.ping),
+        shared=Shared(ledger, limiter, client.ping, queued=partial(_queued, client)),
     )
+
+
+def _queued(client: redis.Redis) -> int:
+    """Return how many messages wait in Redis for a worker."""
+    return int(client.llen(f"{KEY_PREFIX}{QUEUE}"))
 
 
 def _note_cold_start(account: str) -> None:
