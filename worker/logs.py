@@ -1,7 +1,8 @@
 """Logs: structlog for ours, and the libraries' lines through the same chain, on stderr.
 
-Run, chunk and task are bound to every line of a task. The last step before rendering removes what
-looks like an e-mail address or a secret, whoever wrote the line: nobody's data belongs into a log.
+Run, chunk, attempt and task are bound to every line of a task (`worker.log_context`). The last step
+before rendering removes what looks like an e-mail address or a secret, whoever wrote the line:
+nobody's data belongs into a log.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from worker.log_context import add_context
 
 _EMAIL = re.compile(r"\S*@\S*")  # too much rather than too little: addresses have odd shapes
 _PROCESS = re.compile(rf"\W?(celery|worker\d*|gen\d+)@{re.escape(socket.gethostname())}\W?")
@@ -98,6 +101,7 @@ def configure(level: str = "INFO", style: str = "console") -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from world import write_catalog
@@ -10,6 +13,7 @@ from orchestrations import runs
 from orchestrations.alert_rules import DEFAULT_KINDS, AlertRules, kinds, load_rules
 from orchestrations.cli import deskfeed
 from orchestrations.loader import InvalidCatalog, load_catalog
+from orchestrations.schemas import schema_of
 from worker.errors import CatalogError
 from worker.settings import settings
 
@@ -121,3 +125,26 @@ def test_check_tells_of_the_mistake_and_a_run_is_refused(command, tmp_path, sqli
         runs.start(
             load_catalog(tmp_path / "catalog"), "loyalty", ledger=sqlite_ledger, principal="eve"
         )
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+
+
+def test_every_key_and_every_kind_is_documented():
+    keys, when = re.findall(r"\| (?:key|`tell`) \|.*?\n\n", DOCS, re.DOTALL)
+    assert re.findall(r"^\| `(\w+)` \|", keys, re.MULTILINE) == [*AlertRules.model_fields]
+    assert re.findall(r"^\| `(\w+)` \| a", when, re.MULTILINE + re.IGNORECASE)
+    assert set(re.findall(r"^\| `(\w+)` \|", when, re.MULTILINE)) - {"tell"} == set(kinds())
+    assert f"`[{', '.join(DEFAULT_KINDS)}]`" in keys
+
+
+def test_the_example_is_a_file_that_loads(tmp_path):
+    example = DOCS.partition("```yaml\n")[2].partition("```")[0]
+
+    assert rules(tmp_path, example).of("loyalty").too_long == 1800.0
+
+
+def test_the_schema_knows_time_spans():
+    told = schema_of("alerts")["properties"]["too_long"]
+
+    assert {"type": "string", "pattern": "^[0-9]{1,6}[smhd]$"} in told["anyOf"]
