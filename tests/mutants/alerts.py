@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mutant import Edit, Mutant, mutant
+from .mutant import mutant
 
 OUTBOX = "worker/ledger/alerts.py"
 RUNS = "worker/ledger/runs.py"
@@ -28,25 +28,13 @@ MUTANTS = [
         "",
         TOLD + "an_alert_reaches_the_channel_once_however_often_its_message_comes",
     ),
-    Mutant(
-        "the alert of a run's end is written before its transaction",
-        (
-            Edit(
-                RUNS,
-                "            alerts.note_end(connection, self._db, run_id, final)\n",
-                "",
-            ),
-            Edit(
-                RUNS,
-                "        The sums must agree, else the state is `inconsistent`: never success without "
-                'proof.\n        """\n',
-                "        The sums must agree, else the state is `inconsistent`: never success without "
-                'proof.\n        """\n'
-                "        with self._db.write() as early:\n"
-                "            alerts.note_end(early, self._db, run_id, RunState.STOPPED)\n",
-            ),
-        ),
-        (KEPT + "an_end_that_is_not_committed_is_not_told",),
+    mutant(
+        "the alert of a run's end is written after the transaction that ends it",
+        RUNS,
+        "            alerts.note_end(connection, self._db, run_id, final)\n",
+        "        with self._db.write() as connection:\n"
+        "            alerts.note_end(connection, self._db, run_id, final)\n",
+        KEPT + "an_end_that_is_not_committed_is_not_told",
     ),
     mutant(
         "who gets an alert is decided by everybody who looks at it",
