@@ -46,6 +46,7 @@ class Role(IntEnum):
 
 
 VERBS: Mapping[str, Role] = {
+    "alerts list": Role.VIEWER,
     "alerts test": Role.OPERATOR,
     "audit": Role.OPERATOR,
     "check": Role.VIEWER,

@@ -236,6 +236,31 @@ def judge_credentials(
     return found
 
 
+def judge_channels(there: set[str], named: set[str]) -> Check:
+    """Whether alerts can reach somebody; whether a channel works says `deskfeed alerts test`.
+
+    Args:
+        there: the channels that are set.
+        named: those that alerts.yaml names.
+    """
+    lacking = sorted(named - there)
+    if lacking:
+        variables = ", ".join(f"DESKFEED_ALERTS__{name.upper()}" for name in lacking)
+        return Check(
+            "alerts",
+            Verdict.FAIL,
+            f"alerts.yaml names channels that are not set: {', '.join(lacking)}",
+            f"Set {variables} where workers run (docs/alerts.md).",
+        )
+    if not there:
+        return warn(
+            "alerts",
+            "no channel is set: nobody is told when a run fails",
+            "Set one, e.g. DESKFEED_ALERTS__OPS=slack://… (docs/alerts.md)",
+        )
+    return ok("alerts", f"set: {', '.join(sorted(there))}")
+
+
 def failed(checks: Sequence[Check]) -> bool:
     """Whether any check failed."""
     return any(check.verdict == Verdict.FAIL for check in checks)

@@ -24,6 +24,7 @@ from orchestrations.document import Document, DocumentError, Location, read_docu
 from orchestrations.sentences import sentences
 from orchestrations.spec import (
     ACCESS_FILE,
+    ALERTS_FILE,
     NAME_PATTERN,
     SECRET_KEYS,
     Destination,
@@ -237,7 +238,7 @@ class _Shelf(Generic[SpecT]):
         self._prefix = f"{subfolder}/" if subfolder else ""
         self._model: type[SpecT] = model
         for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
-            rules = not subfolder and path.name == ACCESS_FILE
+            rules = not subfolder and path.name in (ACCESS_FILE, ALERTS_FILE)
             if path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not rules:
                 self._add(path)
 

@@ -34,6 +34,7 @@ from worker.errors import (
 )
 from worker.failpoints import reach
 from worker.ledger.records import Limits, Run
+from worker.log_context import of_process
 from worker.settings import settings, variable
 from worker.zendesk.replies import RateHeaders
 
@@ -55,7 +56,7 @@ def main() -> int:
     """Plan the run named on the command line; returns the exit code."""
     logs.configure(settings().log_level, settings().log_format, settings().hidden())
     run_id = sys.argv[1]
-    structlog.contextvars.bind_contextvars(run_id=run_id)
+    of_process(run_id=run_id)  # its threads, too: this process plans one run
     held = Held()
     threading.Thread(target=_end_with_parent, args=(held,), daemon=True).start()
     try:

@@ -28,6 +28,7 @@ from orchestrations.runs import (
     refuse_draft,
     signed,
     target_of,
+    too_long,
 )
 from orchestrations.spec import Orchestration
 from worker.errors import RunError, Superseded, UsageError
@@ -133,6 +134,7 @@ def _new_run(
         options=options,
         principal=principal,
         parent_run=parent.run_id,
+        too_long=too_long(catalog, parent.orchestration),
     )
 
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from orchestrations.access import Principal, Rights, load_access
+from orchestrations.alert_rules import load_rules
 from orchestrations.loader import Catalog
 from orchestrations.params import resolved
 from orchestrations.spec import Destination, Orchestration
@@ -113,6 +114,7 @@ def start(
             options=signed(options, groups).as_json(orchestration),
             principal=principal,
             origin=origin,
+            too_long=too_long(catalog, orchestration.name),
         )
     )
 
@@ -131,6 +133,15 @@ def _limits(catalog: Catalog, account: str, ledger: Ledger) -> Limits:
     for name in get_args(LimitName):
         limits = limits.at_most(name, before.of(name))
     return replace(limits, reserve_percent=max(limits.reserve_percent, before.reserve_percent))
+
+
+def too_long(catalog: Catalog, orchestration: str) -> float | None:
+    """Return the seconds after which a run of an orchestration takes too long; None: never.
+
+    Raises:
+        CatalogError: alerts.yaml is wrong.
+    """
+    return load_rules(catalog.folder, catalog.orchestrations).of(orchestration).too_long
 
 
 def authorize(

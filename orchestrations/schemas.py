@@ -10,12 +10,14 @@ from typing import Any, get_args
 import orjson
 from pydantic import BaseModel
 
+from orchestrations.alert_rules import AlertRules, OwnRules
 from orchestrations.spec import Destination, Orchestration, Source
 
 MODELS: dict[str, type[BaseModel]] = {
     "orchestration": Orchestration,
     "destination": Destination,
     "source": Source,
+    "alerts": AlertRules,
 }
 """Kind of file -> its model."""
 
@@ -23,7 +25,7 @@ MODELS: dict[str, type[BaseModel]] = {
 def schema_of(kind: str) -> dict[str, Any]:
     """Return the JSON Schema of one kind of file."""
     schema = MODELS[kind].model_json_schema()
-    schema["properties"].pop("name")  # the name is the file's own
+    schema["properties"].pop("name", None)  # the name is the file's own
     schema["required"] = [name for name in schema.get("required", ()) if name != "name"]
     _describe(schema, MODELS[kind])
     for model in _nested(MODELS[kind]):
@@ -50,7 +52,8 @@ def write_schemas(folder: Path) -> list[Path]:
 def _nested(model: type[BaseModel]) -> list[type[BaseModel]]:
     fields = [info.annotation for info in model.model_fields.values()]
     kinds = [kind for field in fields for kind in (field, *get_args(field))]  # also `X | None`
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [*found, OwnRules] if model is AlertRules else found
 
 
 def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:

@@ -47,6 +47,9 @@ SECRET_KEYS = frozenset(
 ACCESS_FILE = "access.yaml"
 """Who may do what; in the catalog folder, beside the orchestrations, and no orchestration."""
 
+ALERTS_FILE = "alerts.yaml"
+"""Who shall be told of what; likewise no orchestration."""
+
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """Names of orchestrations, destinations and sources: the names of their files."""
 

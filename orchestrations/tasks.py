@@ -15,14 +15,17 @@ from dataclasses import asdict
 from typing import Any
 
 import structlog
+from celery import signals
 
-from orchestrations import runs, ticking, upkeep
+from orchestrations import alerts, runs, ticking, upkeep
 from orchestrations.access import SCHEDULER
+from orchestrations.alert_rules import AlertRules, load_rules
+from orchestrations.channels import Channels, refuse_unsendable
 from orchestrations.loader import catalog_for, read_catalog
 from orchestrations.starting import read_start
-from worker.app import PLAN_TASK, app, parts, send_all, stopping
+from worker.app import ALERT_TASK, PLAN_TASK, app, parts, send_all, stopping
 from worker.errors import CatalogError, DeskfeedError, UsageError
-from worker.hints import Plan
+from worker.hints import Plan, Tell
 from worker.ledger.pulse import note_beat
 from worker.messages import Unreadable
 from worker.settings import settings
@@ -139,6 +142,7 @@ def finish(*args: Any, **kwargs: Any) -> str:
         unconfirmed=rows.unconfirmed,
     )
     _follow(message.run_id)
+    send_all([Tell(message.run_id)])
     return str(view.run.state)
 
 
@@ -150,6 +154,45 @@ def _follow(run_id: str) -> None:
         log.error("left_to_the_next_tick", code=error.code, reason=error.message)
         return
     send_all([runs.plan_hint(run) for run in started])
+
+
+@app.task(name=ALERT_TASK)
+def alert(*args: Any, **kwargs: Any) -> str:
+    """Send the alerts about a run that are due; however often the message comes, each once."""
+    message = read(ALERT_TASK, args, kwargs, chunk=False)
+    if isinstance(message, Unreadable):
+        return message.why
+    if stopping.asked:
+        return hand_back(Tell(message.run_id))
+    mine = parts()
+    told = alerts.tell(
+        message.run_id,
+        ledger=mine.ledger,
+        rules=_rules(),
+        channels=Channels(settings().alerts, mine.times.post_deadline),
+        seconds=mine.times.post_deadline,
+    )
+    return f"{told.sent} sent, {told.failed} not"
+
+
+def _rules() -> AlertRules:
+    """Return who shall be told; when the file is broken, everybody of what they are told of else.
+
+    A mistake in a file must keep nobody from hearing that something is wrong.
+    """
+    try:
+        return load_rules(settings().catalog)
+    except CatalogError as error:
+        log.error("alert_rules_unusable", reason=error.message, resolution=error.resolution)
+        return AlertRules()
+
+
+@signals.worker_ready.connect
+def _say_if_alerts_cannot_be_sent(**_: object) -> None:
+    try:
+        refuse_unsendable(settings().alerts)
+    except UsageError as error:  # sending rows is worth more than telling of it: go on
+        log.error("alerts_unsendable", reason=error.message, resolution=error.resolution)
 
 
 @app.task(name="orchestrations.tick")

@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NoReturn
 
+import redis
 import structlog
 from celery import Celery, signals
 from kombu import Queue
@@ -27,7 +28,7 @@ from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, UsageError
 from worker.exposition import FOLDER_VARIABLE, Page, Shared
 from worker.failpoints import reach
-from worker.hints import Deliver, Finish, Hint, Plan, Poll
+from worker.hints import Deliver, Finish, Hint, Plan, Poll, Tell
 from worker.ledger import Ledger, open_ledger
 from worker.ledger.ledger import Secrets
 from worker.ledger.records import Target
@@ -47,6 +48,9 @@ TICK_SECONDS = 30.0
 
 KEY_PREFIX = "deskfeed:"
 """Of every key that Celery makes in Redis."""
+
+QUEUE = "deskfeed"
+"""What all workers take their messages from."""
 
 
 def make_app(config: Settings, times: Times) -> Celery:
@@ -110,8 +114,8 @@ def make_app(config: Settings, times: Times) -> Celery:
             "interval_step": 0.2,
             "interval_max": 0.5,
         },
-        task_default_queue="deskfeed",
-        task_queues=[Queue("deskfeed")],
+        task_default_queue=QUEUE,
+        task_queues=[Queue(QUEUE)],
         task_track_started=False,
         # Interrupts tasks that take longer than the grace period. Ours do not, and threads cannot
         # be interrupted; how a worker ends is told in worker.process.
@@ -198,7 +202,7 @@ def _parts(pid: int) -> Parts:
         limiter=limiter,
         delivery=delivery,
         sweeper=Sweeper(ledger, delivery, times, owner),
-        shared=Shared(ledger, limiter, client.ping),
+        shared=Shared(ledger, limiter, client.ping, queued=partial(_queued, client)),
     )
 
 
@@ -207,6 +211,11 @@ def _read_settings_anew() -> Settings:
     found = load_settings()
     redaction.hide(found.hidden())
     return found
+
+
+def _queued(client: redis.Redis) -> int:
+    """Return how many messages wait in Redis for a worker."""
+    return int(client.llen(f"{KEY_PREFIX}{QUEUE}"))
 
 
 def _note_cold_start(account: str) -> None:
@@ -250,6 +259,8 @@ def enqueue(hint: Hint) -> None:
         case Finish(run_id):
             _send("orchestrations.finish", f"{run_id}.finish", 0.0, run_id)
             reach("finish.sent")
+        case Tell(run_id):
+            _send(ALERT_TASK, f"{run_id}.alert", 0.0, run_id)
 
 
 def send_all(hints: Iterable[Hint]) -> None:
@@ -302,6 +313,7 @@ _page: Page | None = None
 
 PROBE_TASK = "worker.probe"
 PLAN_TASK = "orchestrations.plan"
+ALERT_TASK = "orchestrations.alert"
 
 _own_queue = Queue(f"deskfeed.self.{secrets.token_hex(8)}", no_declare=True)
 """Through it a worker sends itself messages: nobody else takes from it."""

@@ -9,8 +9,9 @@ its own part.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, get_args
 from wsgiref.simple_server import WSGIServer
@@ -26,6 +27,7 @@ from prometheus_client.registry import Collector
 from worker.errors import DeskfeedError, UsageError
 from worker.ledger import Ledger
 from worker.ledger.records import AccountView
+from worker.ledger.vitals import Vitals, look
 from worker.limiter import Limiter, State
 from worker.limiter.answers import Gate
 from worker.limiter.limiter import CEILING
@@ -66,6 +68,26 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "deskfeed_jobs_in_flight": ("Zendesk jobs of ours that are queued or running.", ACCOUNT),
     "deskfeed_jobs_in_flight_cap": ("Jobs of ours at most, as it holds now.", ACCOUNT),
     "deskfeed_chunks_waiting": ("Chunks given back, by what they wait for.", ("account", "why")),
+    "deskfeed_chunks_open": ("Chunks of active runs, by state.", ("account", "state")),
+    "deskfeed_chunks_quarantined": ("Chunks given up, of the last day's runs.", ACCOUNT),
+    "deskfeed_rows_unconfirmed": (
+        "Rows of which nobody can say what became, of the last day's runs.",
+        ("orchestration",),
+    ),
+    "deskfeed_runs_active": ("Runs that have not ended, by state.", ("state",)),
+    "deskfeed_runs_ended": ("Runs that ended within the last day, by how.", ("state",)),
+    "deskfeed_runs_paused": (
+        "Runs that their destination paused: a person must mend something.",
+        ("destination", "code"),
+    ),
+    "deskfeed_run_age_seconds": ("Since the active run was started.", ("orchestration",)),
+    "deskfeed_workers_alive": ("Worker processes heard of lately.", ()),
+    "deskfeed_backlog_late": ("Chunks and runs that should be on their way and are not.", ()),
+    "deskfeed_backlog_late_seconds": ("How late the latest of them is.", ()),
+    "deskfeed_tick_age_seconds": ("Since beat's last tick was worked on.", ()),
+    "deskfeed_queue_messages": ("Messages that no worker has taken yet.", ()),
+    "deskfeed_alerts_waiting": ("Alerts that are still to be sent.", ()),
+    "deskfeed_alerts_given_up": ("Alerts that a channel did not take, of the last day.", ()),
 }
 """Everything that is read when somebody asks: name, help, labels."""
 
@@ -79,6 +101,7 @@ class Shared:
         ledger: the record of truth.
         limiter: the rate limit.
         ping: raises a `redis.RedisError` when Redis does not answer.
+        queued: asks Redis how many messages wait for a worker; None: that is not told.
         source_s: how long a source may take.
     """
 
@@ -88,12 +111,14 @@ class Shared:
         limiter: Limiter,
         ping: Callable[[], object],
         source_s: float = SOURCE_S,
+        queued: Callable[[], int] | None = None,
     ) -> None:
         self._ledger = ledger
         self._limiter = limiter
         self._ping = ping
-        self._ledger_source: _Source[list[AccountView]] = _Source("ledger", source_s)
-        self._redis_source: _Source[dict[str, State]] = _Source("redis", source_s)
+        self._queued = queued
+        self._ledger_source: _Source[_FromLedger] = _Source("ledger", source_s)
+        self._redis_source: _Source[_FromRedis] = _Source("redis", source_s)
         self._known: tuple[str, ...] = ()
 
     def describe(self) -> Iterable[Metric]:
@@ -103,27 +128,46 @@ class Shared:
     def collect(self) -> Iterable[Metric]:
         """Ask ledger and limiter; returns what they answered in time."""
         sheet = _Sheet()
-        views = self._ledger_source.answer(self._views)
-        sheet.put("deskfeed_ledger_up", views is not None)
-        for view in views or ():
-            _put_view(sheet, view)
-        if views is not None:  # while the ledger is silent, its accounts of the last time
-            self._known = tuple(view.account for view in views)
+        told = self._ledger_source.answer(self._ask_ledger)
+        sheet.put("deskfeed_ledger_up", told is not None)
+        if told is not None:  # while the ledger is silent, its accounts of the last time
+            self._known = tuple(view.account for view in told.views)
+            _put_ledger(sheet, told)
         accounts = self._known
-        uses = self._redis_source.answer(lambda: self._uses(accounts))
-        sheet.put("deskfeed_redis_up", uses is not None)
-        for account, use in (uses or {}).items():
-            _put_use(sheet, account, use)
+        found = self._redis_source.answer(lambda: self._ask_redis(accounts))
+        sheet.put("deskfeed_redis_up", found is not None)
+        if found is not None:
+            _put_redis(sheet, found)
         return sheet.families()
 
-    def _views(self) -> list[AccountView]:
+    def _ask_ledger(self) -> _FromLedger:
         views = self._ledger.views
         found = [views.account(account) for account in views.accounts()]
-        return [view for view in found if view is not None]
+        return _FromLedger(
+            views=[view for view in found if view is not None],
+            vitals=look(self._ledger.database),
+            workers=len(self._ledger.recovery.living_workers()),
+        )
 
-    def _uses(self, accounts: Sequence[str]) -> dict[str, State]:
+    def _ask_redis(self, accounts: Sequence[str]) -> _FromRedis:
         self._ping()  # also where there is no account yet
-        return {account: self._limiter.state(account) for account in accounts}
+        return _FromRedis(
+            uses={account: self._limiter.state(account) for account in accounts},
+            queued=None if self._queued is None else self._queued(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _FromLedger:
+    views: Sequence[AccountView]
+    vitals: Vitals
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class _FromRedis:
+    uses: Mapping[str, State]
+    queued: int | None
 
 
 class _Sheet:
@@ -140,6 +184,41 @@ class _Sheet:
 
     def families(self) -> list[Metric]:
         return list(self._families.values())
+
+
+def _put_ledger(sheet: _Sheet, told: _FromLedger) -> None:
+    for view in told.views:
+        _put_view(sheet, view)
+    sheet.put("deskfeed_workers_alive", told.workers)
+    _put_vitals(sheet, told.vitals)
+
+
+def _put_vitals(sheet: _Sheet, vitals: Vitals) -> None:
+    groups: dict[str, Mapping[str, float] | Mapping[tuple[str, str], int]] = {
+        "deskfeed_runs_active": vitals.active,
+        "deskfeed_runs_ended": vitals.ended,
+        "deskfeed_run_age_seconds": vitals.ages,
+        "deskfeed_runs_paused": vitals.paused,
+        "deskfeed_chunks_open": vitals.open_chunks,
+        "deskfeed_chunks_quarantined": vitals.quarantined,
+        "deskfeed_rows_unconfirmed": vitals.unconfirmed,
+    }
+    for name, values in groups.items():
+        for label, value in values.items():
+            sheet.put(name, value, *((label,) if isinstance(label, str) else label))
+    sheet.put("deskfeed_backlog_late", vitals.late)
+    sheet.put("deskfeed_backlog_late_seconds", vitals.late_seconds)
+    sheet.put("deskfeed_alerts_waiting", vitals.alerts_waiting)
+    sheet.put("deskfeed_alerts_given_up", vitals.alerts_given_up)
+    if vitals.beat_silent_seconds is not None:
+        sheet.put("deskfeed_tick_age_seconds", vitals.beat_silent_seconds)
+
+
+def _put_redis(sheet: _Sheet, found: _FromRedis) -> None:
+    for account, use in found.uses.items():
+        _put_use(sheet, account, use)
+    if found.queued is not None:
+        sheet.put("deskfeed_queue_messages", found.queued)
 
 
 def _put_view(sheet: _Sheet, view: AccountView) -> None:

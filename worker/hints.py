@@ -37,7 +37,14 @@ class Finish:
     run_id: str
 
 
-Hint = Deliver | Poll | Plan | Finish
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """There are alerts about a run to be sent."""
+
+    run_id: str
+
+
+Hint = Deliver | Poll | Plan | Finish | Tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Logs: structlog for ours, and the libraries' lines through the same chain, on stderr.
 
-Run, chunk and task are bound to every line of a task. The last step before rendering removes what
-looks like an e-mail address or a secret, whoever wrote the line: nobody's data belongs into a log.
+Run, chunk, attempt and task are bound to every line of a task (`worker.log_context`). The last step
+before rendering removes what looks like an e-mail address or a secret, whoever wrote the line:
+nobody's data belongs into a log.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from worker.log_context import add_context
 from worker.redaction import hide, redact, redact_value, traceback_of, without_known
 
 
@@ -94,6 +96,7 @@ def configure(level: str = "INFO", style: str = "console", secrets: Iterable[str
     hide(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),

@@ -78,6 +78,19 @@ COLD_STARTS = Counter(
     registry=REGISTRY,
 )
 
+ALERTS_SENT = Counter(
+    "deskfeed_alerts_sent",
+    "Alerts that a channel took.",
+    ("channel",),
+    registry=REGISTRY,
+)
+ALERTS_FAILED = Counter(
+    "deskfeed_alerts_failed",
+    "Attempts to send an alert that a channel did not take.",
+    ("channel", "why"),
+    registry=REGISTRY,
+)
+
 
 def note_pause(account: str, reason: str, seconds: float) -> None:
     """Count a pause of an account."""

@@ -32,7 +32,12 @@ SECRETS_DIR = "/run/secrets"
 LEAST_HASH_KEY_CHARS = 32
 """What `openssl rand -base64 32` makes has 44."""
 
-_SECRET = ("DESKFEED_CREDENTIALS__", "DESKFEED_SPOOL_KEY", "DESKFEED_HASH_KEY")
+_SECRET = (
+    "DESKFEED_CREDENTIALS__",
+    "DESKFEED_SPOOL_KEY",
+    "DESKFEED_HASH_KEY",
+    "DESKFEED_ALERTS__",
+)
 """A `.env` file that names one of these is nobody's but its owner's."""
 
 
@@ -143,6 +148,8 @@ class Settings(BaseSettings):
             )
         return SecretStr(text) if text else None
 
+    alerts: dict[str, SecretStr] = Field(default_factory=dict)
+
     @field_validator("credentials")
     @classmethod
     def _names(cls, value: dict[str, Credential]) -> dict[str, Credential]:
@@ -150,6 +157,14 @@ class Settings(BaseSettings):
             if not re.fullmatch(CREDENTIAL_NAME, name):
                 raise ValueError(f"a credential cannot be called {name!r}")
         return value
+
+    @field_validator("alerts")
+    @classmethod
+    def _channels(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in value:
+            if not re.fullmatch(CREDENTIAL_NAME, name):
+                raise ValueError(f"a channel cannot be called {name!r}")
+        return {name: address for name, address in value.items() if address.get_secret_value()}
 
     @property
     def ledger(self) -> str:
@@ -170,7 +185,7 @@ class Settings(BaseSettings):
 
     def hidden(self) -> list[str]:
         """Return every secret of the settings, for the log to leave out."""
-        given = [self.spool_key, self.hash_key]
+        given = [self.spool_key, self.hash_key, *self.alerts.values()]
         for credential in self.credentials.values():
             given += [credential.api_token, credential.client_secret]
         found = [one.get_secret_value() for one in given if one is not None]

@@ -13,7 +13,7 @@ import structlog
 
 from worker.delivery import Delivery
 from worker.errors import DeskfeedError, UsageError
-from worker.hints import Deliver, Finish, Hint, Plan, Poll
+from worker.hints import Deliver, Finish, Hint, Plan, Poll, Tell
 from worker.ledger import Ledger
 from worker.ledger.states import RunState
 from worker.liveness import Rounds
@@ -55,6 +55,7 @@ class Sweeper:
             *(Poll(run_id, seq) for run_id, seq in found.poll),
             *(Plan(run_id) for run_id in found.plan),
             *(Finish(run_id) for run_id in found.finish),
+            *(Tell(run_id) for run_id in found.alert),
         ]
         for run_id, state in self._ledger.recovery.active_runs():
             hints.extend(self._go_on(run_id, state))

@@ -45,6 +45,7 @@ class Times:
     poll_longest: float = 30.0  #: longest pause between two looks
     job_guess: float = 10.0  #: a full chunk's job before the first: recorded ones took 8 to 12 s
     job_deadline: float = 1800.0  #: a job that has not ended by then counts as lost
+    alert_pause: float = 30.0  #: first pause after an alert that could not be sent
 
     def scaled(self, factor: float) -> Times:
         """Return the same table with every duration multiplied, for tests that cannot wait."""

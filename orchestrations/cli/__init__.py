@@ -7,6 +7,7 @@ import sys
 import click
 
 from orchestrations.cli import (
+    alerts_verbs,
     audit_verb,
     catalog_verbs,
     control_verbs,
@@ -71,6 +72,7 @@ for _command in (
     schedule_verb.schedule,
     doctor_verb.doctor,
     explain_verb.explain,
+    alerts_verbs.alerts,
     audit_verb.audit,
     forget_verb.forget,
 ):

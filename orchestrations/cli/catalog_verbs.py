@@ -47,6 +47,7 @@ def check(
     Nothing is sent and nothing is changed. Exit code 2 if something is wrong.
     """
     from orchestrations.agenda import warnings
+    from orchestrations.alert_rules import load_rules
     from orchestrations.changes import contested, neighbours
     from orchestrations.cli import connections
     from orchestrations.columns import targets
@@ -56,6 +57,7 @@ def check(
         _write_schemas(schema, as_json=as_json)
         return
     catalog = opened.catalog()
+    load_rules(catalog.folder, catalog.orchestrations)
     given, names = params_of(params), sorted(catalog.orchestrations)
     if orchestration:  # whether another one writes the same fields, only the others' columns show
         names = neighbours(catalog, catalog.orchestration(orchestration).name)

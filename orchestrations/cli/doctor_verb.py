@@ -38,7 +38,8 @@ def doctor(*, as_json: bool) -> None:
     from orchestrations import diagnosis
 
     checks = [diagnosis.ok("settings", "read"), diagnosis.judge_times(opened.times())]
-    for name, look in (("redis", _redis), ("ledger", _ledger), ("catalog", _catalog)):
+    looks = {"redis": _redis, "ledger": _ledger, "catalog": _catalog, "alerts": _alerts}
+    for name, look in looks.items():
         checks.extend(_looked(name, look))
     ill = diagnosis.failed(checks)
     if as_json:
@@ -116,6 +117,16 @@ def _problem(credential: str) -> UsageError | None:
     except UsageError as error:
         return error
     return None
+
+
+def _alerts() -> Iterable[Check]:
+    from orchestrations import diagnosis
+    from orchestrations.alert_rules import load_rules
+    from orchestrations.channels import refuse_unsendable
+
+    refuse_unsendable(settings().alerts)
+    named = load_rules(settings().catalog).all_channels
+    return [diagnosis.judge_channels(set(settings().alerts), named)]
 
 
 def _used(catalog: Catalog) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import delivery, fairness, gate, privacy, promises, schedules, windows
+from . import alerts, delivery, fairness, gate, privacy, promises, schedules, windows
 
 MUTANTS = [
     *windows.MUTANTS,
@@ -10,6 +10,7 @@ MUTANTS = [
     *fairness.MUTANTS,
     *delivery.MUTANTS,
     *promises.MUTANTS,
+    *alerts.MUTANTS,
     *privacy.MUTANTS,
     *schedules.MUTANTS,
 ]

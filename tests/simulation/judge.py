@@ -163,6 +163,10 @@ class Judge:
         self._demand(len(told) == 1, f"the report of {run_id} was taken {len(told)} times")
         times = world.told.count(run_id)  # none if the worker died, having taken it
         self._demand(times <= 1, f"the end of {run_id} was told {times} times")
+        self._demand(run_id in world.alerted, f"nobody was alerted of the end of {run_id}")
+        sent = world.ledger.views.events(run_id, "alert_sent")
+        ends = sum(e.data["alert"] == "ended" for e in sent)
+        self._demand(ends == 1, f"the alert of the end of {run_id} is marked {ends} times")
         self._kept(run_id)
 
     @staticmethod

@@ -11,7 +11,8 @@ from tests.simulation.ports import Door, doors
 from tests.simulation.zendesk import Port
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, RunError
-from worker.hints import Deliver, Done, Finish, Hint, Plan, Poll, Wait
+from worker.hints import Deliver, Done, Finish, Hint, Plan, Poll, Tell, Wait
+from worker.ledger.alerts import AlertKind
 from worker.ledger.records import Run
 from worker.sweeper import Sweeper
 
@@ -136,11 +137,24 @@ class Process:
                 self._plan(run_id)
             case Finish(run_id):
                 self._finish(run_id)
+            case Tell(run_id):
+                self._tell(run_id)
 
     def _finish(self, run_id: str) -> None:
         """As the task `orchestrations.finish` does."""
         if self.ledger.reports.take(run_id):
             self.world.told.append(run_id)
+            self.send([Tell(run_id)])
+
+    def _tell(self, run_id: str) -> None:
+        """As the task `orchestrations.alert` does, to a channel that takes everything."""
+        for alert in self.ledger.alerts.new(run_id):
+            self.ledger.alerts.address(alert, ["ops"])
+        while (send := self.ledger.alerts.claim(run_id)) is not None:
+            self.check()
+            if send.alert.kind == AlertKind.ENDED:
+                self.world.alerted.append(run_id)
+            self.ledger.alerts.sent(send)
 
     def _answer(self, hint: Any, step: Any) -> None:
         self.world.say.line(f"{self.name:5} {type(hint).__name__} {hint.run_id}/{hint.seq}: {step}")

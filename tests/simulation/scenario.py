@@ -101,6 +101,7 @@ class World:
         self.digests: dict[str, bytes] = {}
         self.had_tags: dict[str, set[str]] = {}  # by name of the row: before anything was sent
         self.told: list[str] = []  # runs of whose end a worker has told
+        self.alerted: list[str] = []  # runs of whose end a channel took an alert
         self.retried = False
         self.poison: tuple[str, int] | None = None
         self.window = self.dice.rng.choice((1, 2, 8))
@@ -347,7 +348,12 @@ class World:
     def _all_ended(self) -> bool:
         found = rows(self.connection, "SELECT state, reported_at FROM runs")
         over = all(run["state"] in RUN_ENDED and run["reported_at"] for run in found)
-        return len(found) == len(self.plans) and over
+        untold = rows(
+            self.connection,
+            "SELECT id FROM alerts WHERE state = 'new' OR id IN "
+            "(SELECT alert_id FROM alert_sends WHERE state = 'waiting')",
+        )
+        return len(found) == len(self.plans) and over and not untold
 
 
 def play(seed: int, write: Callable[[str], None] | None = None) -> Say:

@@ -20,6 +20,7 @@ from worker.settings import settings
 
 TABLE = """
     verb              viewer user operator admin
+    alerts list       yes    yes  yes      yes
     alerts test       no     no   yes      yes
     audit             no     no   yes      yes
     check             yes    yes  yes      yes

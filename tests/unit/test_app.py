@@ -16,7 +16,7 @@ from worker import tasks as worker_tasks
 from worker.app import make_app
 from worker.broker import CarefulRequest
 from worker.errors import LedgerError
-from worker.hints import Deliver, Done, Finish, Plan, Poll
+from worker.hints import Deliver, Done, Finish, Plan, Poll, Tell
 from worker.settings import Settings
 from worker.times import Times
 
@@ -49,13 +49,15 @@ def test_task_names_are_the_promised_ones():
         "orchestrations.plan",
         "orchestrations.finish",
         "orchestrations.tick",
+        "orchestrations.alert",
         "worker.deliver_chunk",
         "worker.poll_job",
     }
 
 
 def test_messages_hold_version_run_and_chunk_and_nothing_else(sent):
-    for hint in (Deliver("df-1", 7), Poll("df-1", 7, 10.5), Plan("df-1"), Finish("df-1")):
+    hints = [Deliver("df-1", 7), Poll("df-1", 7, 10.5), Plan("df-1"), Finish("df-1")]
+    for hint in (*hints, Tell("df-1")):
         app_module.enqueue(hint)
 
     assert [(name, kwargs["kwargs"], kwargs["countdown"]) for name, kwargs in sent] == [
@@ -63,6 +65,7 @@ def test_messages_hold_version_run_and_chunk_and_nothing_else(sent):
         ("worker.poll_job", {"v": 1, "run_id": "df-1", "seq": 7}, 10.5),
         ("orchestrations.plan", {"v": 1, "run_id": "df-1"}, None),
         ("orchestrations.finish", {"v": 1, "run_id": "df-1"}, None),
+        ("orchestrations.alert", {"v": 1, "run_id": "df-1"}, None),
     ]
 
 

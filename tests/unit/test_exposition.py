@@ -24,9 +24,13 @@ from pydantic import SecretStr
 from world import LIMITS, TARGET
 
 from worker import app, exposition, metrics
-from worker.errors import LedgerError, LimiterUnavailable, UsageError
+from worker.errors import DestinationError, LedgerError, LimiterUnavailable, UsageError
 from worker.exposition import GAUGES, Shared, make_folder, serve
+from worker.ledger.pulse import note_beat
+from worker.ledger.states import ChunkState
+from worker.ledger.vitals import LATELY_S
 from worker.limiter.limiter import GUARD_S
+from worker.profile import OutcomeKind
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +40,7 @@ ACCOUNT_LABEL = (("account", ACCOUNT),)
 
 @pytest.fixture
 def shared(ledger, bench):
-    return Shared(ledger, bench.limiter, bench.client.ping)
+    return Shared(ledger, bench.limiter, bench.client.ping, queued=lambda: 3)
 
 
 @pytest.fixture
@@ -74,7 +78,18 @@ def fetch(page, path="/metrics"):
 
 
 def test_before_any_account_is_known_the_sources_are_told(shared):
-    assert read(shared) == {("deskfeed_ledger_up", ()): 1, ("deskfeed_redis_up", ()): 1}
+    values = read(shared)
+
+    assert {name for name, labels in values if not labels} == {
+        "deskfeed_ledger_up", "deskfeed_redis_up", "deskfeed_workers_alive",
+        "deskfeed_backlog_late", "deskfeed_backlog_late_seconds", "deskfeed_queue_messages",
+        "deskfeed_alerts_waiting", "deskfeed_alerts_given_up",
+    }  # fmt: skip
+    assert {name for name, labels in values if labels} == {
+        "deskfeed_runs_active", "deskfeed_runs_ended",
+    }  # fmt: skip
+    assert (values["deskfeed_ledger_up", ()], values["deskfeed_redis_up", ()]) == (1, 1)
+    assert values["deskfeed_queue_messages", ()] == 3
 
 
 def test_everything_told_was_described(shared, account, ledger):
@@ -83,8 +98,15 @@ def test_everything_told_was_described(shared, account, ledger):
 
     described = {(family.name, tuple(family._labelnames)) for family in shared.describe()}
     assert described == {(name, labels) for name, (_, labels) in GAUGES.items()}
+    described = {(name, tuple(sorted(labels))) for name, labels in described}
     told = {(name, tuple(sorted(k for k, _ in labels))) for name, labels in read(shared)}
-    assert described - told == {("deskfeed_limiter_requests_cap", ("account",))}
+    assert described - told == {
+        ("deskfeed_limiter_requests_cap", ("account",)),
+        ("deskfeed_chunks_quarantined", ("account",)),
+        ("deskfeed_rows_unconfirmed", ("orchestration",)),
+        ("deskfeed_runs_paused", ("code", "destination")),
+        ("deskfeed_tick_age_seconds", ()),
+    }
 
 
 def test_the_use_of_the_budgets_is_told(shared, account, bench):
@@ -95,6 +117,74 @@ def test_the_use_of_the_budgets_is_told(shared, account, bench):
     assert values["deskfeed_limiter_users_budget"] == LIMITS.users_per_second
     assert values["deskfeed_limiter_requests"] == 1
     assert values["deskfeed_limiter_requests_budget"] == LIMITS.requests_per_minute
+
+
+def of(values, name):
+    """Return the values of one metric, by the values of its labels."""
+    return {
+        tuple(v for _, v in labels): value for (n, labels), value in values.items() if n == name
+    }
+
+
+def test_runs_and_what_is_left_of_them_are_told(shared, sending, ledger, clock):
+    sending(3, 4, 5)
+    ledger.chunks.admit("df-1", 1)
+    clock.advance(60)
+    values = read(shared)
+
+    assert of(values, "deskfeed_runs_active")[("sending",)] == 1
+    assert sum(of(values, "deskfeed_runs_active").values()) == 1
+    assert of(values, "deskfeed_run_age_seconds") == {("loyalty",): 60}
+    opened = of(values, "deskfeed_chunks_open")
+    assert opened == {(TARGET.account, "planned"): 2, (TARGET.account, "queued"): 1}
+    assert values["deskfeed_backlog_late", ()] == 1
+    assert values["deskfeed_backlog_late_seconds", ()] > 0
+
+
+def test_a_run_that_its_destination_paused_is_told_with_the_code(shared, sending, ledger):
+    sending(1)
+    ledger.runs.pause("df-1", by="eve")
+    assert of(read(shared), "deskfeed_runs_paused") == {}
+    ledger.runs.resume("df-1", by="eve")
+    ledger.runs.pause("df-1", DestinationError("no", code="invalid_credentials"))
+
+    values = read(shared)
+    assert of(values, "deskfeed_runs_paused") == {("invalid_credentials", "socktown"): 1}
+    assert values["deskfeed_alerts_waiting", ()] == 1
+
+
+def test_what_ended_is_told_for_a_day(shared, sending, ledger, clock):
+    run = sending(2)
+    ledger.chunks.admit(run.run_id, 1)
+    claim = ledger.chunks.claim("df-1", 1, "w")
+    ledger.outcomes.end_all(
+        "df-1", 1, claim.fence, OutcomeKind.UNCONFIRMED, "unconfirmed", "nobody knows",
+        leaves=(ChunkState.CLAIMED,), ends=ChunkState.QUARANTINED,
+    )  # fmt: skip
+    ledger.runs.close("df-1")
+    values = read(shared)
+    assert of(values, "deskfeed_runs_ended")[("finished_with_failures",)] == 1
+    assert of(values, "deskfeed_rows_unconfirmed") == {("loyalty",): 2}
+    assert of(values, "deskfeed_chunks_quarantined") == {(TARGET.account,): 1}
+
+    clock.advance(LATELY_S + 1)
+    values = read(shared)
+    assert sum(of(values, "deskfeed_runs_ended").values()) == 0
+    assert (
+        of(values, "deskfeed_rows_unconfirmed") == of(values, "deskfeed_chunks_quarantined") == {}
+    )
+
+
+def test_workers_and_ticks_are_told(shared, ledger, clock):
+    ledger.recovery.heartbeat("w", "host")
+    note_beat(ledger.recovery)
+    clock.advance(5)
+    values = read(shared)
+
+    assert values["deskfeed_workers_alive", ()] == 1
+    assert values["deskfeed_tick_age_seconds", ()] == 5
+    clock.advance(3600)
+    assert read(shared)["deskfeed_workers_alive", ()] == 0
 
 
 def test_the_ceiling_is_the_budget_less_the_guards_share(shared, account):

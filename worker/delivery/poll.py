@@ -26,6 +26,7 @@ from worker.failpoints import reach
 from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
 from worker.ledger.spool import Damaged
+from worker.log_context import about
 from worker.profile import Outcome
 from worker.sealing import KeyMissing
 from worker.zendesk.replies import JobStatus, JobStatuses, match_results
@@ -125,7 +126,7 @@ class Poller:
             try:
                 self._ledger.polling.look_again(chunk, seconds, looked=looked)
             except Superseded as error:
-                log.warning("chunk_fenced", reason=error.message)
+                _say_fenced(chunk, error)
         return [Poll(due[0].run_id, due[0].seq, seconds)] if due else []
 
     def _judge_all(
@@ -153,7 +154,7 @@ class Poller:
                 if not self._ledger.polling.look_along(account.account, chunk, pause):
                     alone.append(chunk)
             except Superseded as error:
-                log.warning("chunk_fenced", reason=error.message)
+                _say_fenced(chunk, error)
         return self._later(alone, pause)
 
     def _still_running(self, account: Account, chunk: DueChunk, status: JobStatus | None) -> bool:
@@ -174,9 +175,10 @@ class Poller:
         *args: Any,
     ) -> Sequence[Hint]:
         try:
-            return act(account, chunk, *args)
+            with about(chunk.run_id, chunk.seq, chunk.attempt):
+                return act(account, chunk, *args)
         except Superseded as error:
-            log.warning("chunk_fenced", reason=error.message)
+            _say_fenced(chunk, error)
             return ()
         except KeyMissing as error:  # a worker that has the key gives its rows their outcomes
             log.error("results_not_written", reason=error.message, resolution=error.resolution)
@@ -238,6 +240,11 @@ class Poller:
         least = 1.02 * _per_full_chunk(chunk)
         if chunk.looks <= 1 and chunk.rows >= LEAST_ROWS and least > account.job_seconds:
             self._ledger.polling.learn(account.account, least)
+
+
+def _say_fenced(chunk: DueChunk, error: Superseded) -> None:
+    with about(chunk.run_id, chunk.seq, chunk.attempt):
+        log.warning("chunk_fenced", reason=error.message)
 
 
 def _per_full_chunk(chunk: DueChunk) -> float:

@@ -43,6 +43,7 @@ from worker.ledger.records import Account, Claim
 from worker.ledger.recovery import MOST_UNCLEAR
 from worker.ledger.states import ChunkState
 from worker.limiter import Booked, Denied
+from worker.log_context import of_attempt
 from worker.profile import Outcome, OutcomeKind, Profile
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class Submitter:
         claim = self._claim(run_id, seq)
         if claim is None:
             return Done()
+        of_attempt(claim.attempt + 1)
         reach("chunk.claimed")
         try:
             return self._go_on(claim)

@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, updat
 
 from worker.errors import LedgerError, Superseded
 from worker.ledger import blobs, children
+from worker.ledger.alerts import note_accepted
 from worker.ledger.confirmed import Confirmed
 from worker.ledger.database import Database
 from worker.ledger.events import record
@@ -368,6 +369,8 @@ class Chunks:
                 stamp=stamp,
                 attempt=claim.attempt + 1,
             )
+            destination = claim.target.destination
+            note_accepted(connection, self._db, claim.run_id, destination)
             return Accepted(poll_at, max(0.0, poll_at - now), message and not joined)
 
     def note_refusal(self, claim: Claim, reason: str) -> int:

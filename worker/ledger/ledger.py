@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from worker.ledger.alerts import Alerts
 from worker.ledger.audit import Audit
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
@@ -19,8 +20,8 @@ from worker.ledger.recovery import Recovery
 from worker.ledger.reports import Reports
 from worker.ledger.retention import Retention
 from worker.ledger.runs import Runs
-from worker.ledger.secrecy import Secrecy
 from worker.ledger.schedules import Schedules
+from worker.ledger.secrecy import Secrecy
 from worker.ledger.views import Views
 from worker.sealing import SpoolKeys
 from worker.times import Times
@@ -53,6 +54,7 @@ class Ledger:
         outcomes: end a chunk.
         recovery: find what stands still; locks and living workers.
         reports: who tells of a run that has ended.
+        alerts: what must reach people, and what did.
         views: what people ask.
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
@@ -71,6 +73,7 @@ class Ledger:
     outcomes: Outcomes
     recovery: Recovery
     reports: Reports
+    alerts: Alerts
     views: Views
     kept: Kept
     retention: Retention
@@ -139,6 +142,7 @@ def ledger_on(
         outcomes=outcomes,
         recovery=Recovery(database, times, outcomes),
         reports=Reports(database),
+        alerts=Alerts(database, times),
         views=Views(database),
         kept=Kept(database, hash_key),
         retention=Retention(database),

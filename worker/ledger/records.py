@@ -126,6 +126,7 @@ class NewRun:
     Attributes:
         parent_run: the run whose rows this one retries; None if it has a query.
         origin: what starts it.
+        too_long: seconds after which somebody is told that it still goes on; None: never.
     """
 
     run_id: str
@@ -137,6 +138,7 @@ class NewRun:
     principal: str
     parent_run: str | None = None
     origin: Origin = "manual"
+    too_long: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

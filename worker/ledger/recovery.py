@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from worker.errors import Conflict, Superseded
+from worker.ledger import alerts
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.host import check_host
@@ -42,12 +43,13 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What to enqueue again: (run_id, seq) of chunks and polls, run ids of plans and reports."""
+    """What to enqueue again: (run_id, seq) of chunks and polls, run ids of the others."""
 
     deliver: tuple[tuple[str, int], ...]
     poll: tuple[tuple[str, int], ...]
     plan: tuple[str, ...]
     finish: tuple[str, ...]
+    alert: tuple[str, ...] = ()
 
 
 class Recovery:
@@ -183,7 +185,9 @@ class Recovery:
             poll = self._lost_polls(connection, now)
             plan = self._lost_plans(connection, now)
             finish = send_again(connection, now, self._times.overdue)
-        return Found(tuple(deliver), tuple(poll), tuple(plan), tuple(finish))
+            alerts.note_late(connection, self._db, now)
+            alert = alerts.send_again(connection, now, self._times.overdue)
+        return Found(tuple(deliver), tuple(poll), tuple(plan), tuple(finish), tuple(alert))
 
     def _lost_deliveries(self, connection: Connection, now: float) -> list[tuple[str, int]]:
         states = (ChunkState.QUEUED, ChunkState.WAITING, ChunkState.AMBIGUOUS)

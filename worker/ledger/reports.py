@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, update
 
+from worker.ledger.alerts import wake
 from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.schema import runs
@@ -32,10 +33,12 @@ class Reports:
     def take(self, run_id: str) -> bool:
         """Take it upon oneself to tell of a run; False when it has not ended, or was told of.
 
-        What must be told even if this process dies now (an alert to a person) is written down in
-        this very transaction; what is done after it is done at most once.
+        What must be told even if this process dies now (an alert to a person) was written down
+        when the run ended, and is woken in this very transaction; what is done after it is done at
+        most once.
         """
         with self._db.write() as connection:
+            now = self._db.now(connection)
             changed = connection.execute(
                 update(runs)
                 .where(
@@ -43,9 +46,10 @@ class Reports:
                     runs.c.state.in_(RUN_ENDED),
                     runs.c.reported_at.is_(None),
                 )
-                .values(reported_at=self._db.now(connection), wake_at=None)
+                .values(reported_at=now, wake_at=None)
             ).rowcount
             if changed:
+                wake(connection, run_id, now)
                 record(connection, self._db, "run_reported", run_id)
             return changed == 1
 

@@ -27,9 +27,20 @@ from sqlalchemy import (
     update,
 )
 
+from worker.ledger.alerts import AlertState
 from worker.ledger.database import Database
 from worker.ledger.events import record
-from worker.ledger.schema import audit, chunks, events, outcomes, payloads, runs, summaries
+from worker.ledger.schema import (
+    alert_sends,
+    alerts,
+    audit,
+    chunks,
+    events,
+    outcomes,
+    payloads,
+    runs,
+    summaries,
+)
 from worker.ledger.states import RUN_ENDED
 from worker.ledger.sums import derived_rows
 
@@ -51,7 +62,7 @@ class Ages:
 
     Attributes:
         outcomes: rows that were not delivered, with their reasons; ids of those that were.
-        events: from when they happened.
+        events: from when they happened; alerts, too.
         runs: the run itself, its chunks and sums, and whatever else is left of it.
         audit: who did what, from when they did it.
         kept_rows: the rows for `retry`, beside the end that each was given when it was kept.
@@ -78,6 +89,7 @@ class Pruned:
         outcomes: rows with their reasons.
         results: chunks whose list of Zendesk ids went.
         events: events.
+        alerts: alerts of which everything is told.
         chunks: chunks.
         runs: runs.
         audit: lines of the audit.
@@ -87,6 +99,7 @@ class Pruned:
     outcomes: int = 0
     results: int = 0
     events: int = 0
+    alerts: int = 0
     chunks: int = 0
     runs: int = 0
     audit: int = 0
@@ -118,6 +131,7 @@ class Retention:
                 outcomes=_count(connection, outcomes, old.outcomes),
                 results=_count(connection, chunks, old.results),
                 events=_count(connection, events, old.events),
+                alerts=_count(connection, alerts, old.alerts),
                 chunks=_count(connection, chunks, old.of_old_runs(chunks)),
                 runs=_count(connection, runs, old.runs),
                 audit=_count(connection, audit, old.audit),
@@ -135,6 +149,7 @@ class Retention:
             outcomes=self._remove(outcomes, old.outcomes, BATCH),
             results=self._forget_results(old.results),
             events=self._remove(events, old.events, BATCH),
+            alerts=self._remove_alerts(old),
             chunks=self._remove(chunks, old.of_old_runs(chunks), BATCH),
             audit=self._remove(audit, old.audit, BATCH),
         )
@@ -202,6 +217,10 @@ class Retention:
                 return total
             self._pause(PAUSE_S)
 
+    def _remove_alerts(self, old: _Old) -> int:
+        self._remove(alert_sends, old.alert_sends, BATCH)
+        return self._remove(alerts, old.alerts, BATCH)
+
     def _remove_runs(self, old: _Old) -> int:
         """Runs go last, when nothing is left that refers to them."""
         total = 0
@@ -266,6 +285,20 @@ class _Old:
             and_(events.c.at <= self._now - self._ages.events, of_nobody_live),
             and_(events.c.run_id.is_not(None), events.c.run_id.in_(_ids(self.runs))),
         )
+
+    @property
+    def alerts(self) -> ColumnElement[bool]:
+        told = and_(
+            alerts.c.state == AlertState.ADDRESSED,
+            alerts.c.wake_at.is_(None),
+            alerts.c.open.is_(None),
+            alerts.c.made_at <= self._now - self._ages.events,
+        )
+        return or_(told, alerts.c.run_id.in_(_ids(self.runs)))
+
+    @property
+    def alert_sends(self) -> ColumnElement[bool]:
+        return alert_sends.c.alert_id.in_(select(alerts.c.id).where(self.alerts))
 
     def without_summary(self) -> Select[Any]:
         """Select the runs whose rows will go and whose sums are not written down yet."""

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from worker.errors import Conflict, DeskfeedError, Superseded, UsageError
-from worker.ledger import audit
+from worker.ledger import alerts, audit
 from worker.ledger.database import Database
 from worker.ledger.endings import final_state, may_end, too_many_failed
 from worker.ledger.events import record
@@ -114,6 +114,7 @@ class Runs:
             "origin": new.origin,
             "created_at": now,
             "wake_at": now + self._times.overdue,
+            "late_at": None if new.too_long is None else now + new.too_long,
         }
 
     def get(self, run_id: str) -> Run | None:
@@ -263,6 +264,8 @@ class Runs:
                 record(
                     connection, self._db, "run_stopping", run_id, ends_as=ends_as, **_code(error)
                 )
+                if by is not None:
+                    alerts.note_answer(connection, run_id)
                 self._audit(connection, by, "stop", run_id)
             return changed == 1
 
@@ -283,6 +286,8 @@ class Runs:
             ).rowcount
             if changed:
                 record(connection, self._db, "run_paused", run_id, **_code(error))
+                if error is not None:
+                    alerts.note_pause(connection, self._db, run_id, error)
                 self._audit(connection, by, "pause", run_id)
             return changed == 1
 
@@ -313,6 +318,7 @@ class Runs:
             ).rowcount
             if changed:
                 record(connection, self._db, "run_resumed", run_id)
+                alerts.note_answer(connection, run_id)
                 self._audit(connection, by, "resume", run_id)
             return changed == 1
 
@@ -354,6 +360,7 @@ class Runs:
                 )
             )
             record(connection, self._db, "run_ended", run_id, state=final)
+            alerts.note_end(connection, self._db, run_id, final)
             return final
 
 

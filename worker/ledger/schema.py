@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0008"
+HEAD = "0009"
 
 metadata = MetaData(
     naming_convention={
@@ -99,6 +99,7 @@ runs = Table(
     Column("reported_at", Float),  # somebody took it upon himself to tell of its end
     Column("origin", String(16)),  # what started it; NULL: a version that did not record it
     Column("followed_at", Float),  # what comes `after` it was started, or is not to be
+    Column("late_at", Float),  # from then on it takes too long; NULL: told, or no bound
     UniqueConstraint("orchestration", "key"),
     Index(None, "state", "wake_at"),
     Index(None, "created_at"),
@@ -193,6 +194,37 @@ events = Table(
     Column("kind", String(32), nullable=False),
     Column("data", Text, nullable=False),  # JSON; never customer data
     Index(None, "run_id", "kind"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    # What must reach somebody; written in the transaction of what it tells of.
+    Column("id", _id, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),
+    Column("run_id", String(40), nullable=False),
+    Column("orchestration", String(128), nullable=False),
+    Column("destination", String(128), nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("state", String(16), nullable=False),  # new; addressed: its sends say the rest
+    Column("wake_at", Float),  # somebody must look after it then; NULL: when the report is taken
+    Column("open", String(128), unique=True),  # a destination that is paused, until it recovers
+    Column("answered", Boolean, nullable=False, server_default=false()),  # a person acted on it
+    Column("data", Text, nullable=False),  # JSON; never customer data
+    Index(None, "wake_at"),
+    Index(None, "run_id"),
+)
+
+alert_sends = Table(
+    "alert_sends",
+    metadata,
+    Column("alert_id", _id, ForeignKey("alerts.id"), primary_key=True),
+    Column("channel", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),  # raised by each claim, and so its fence
+    Column("due_at", Float),  # may be claimed from then on; NULL once it has ended
+    Column("ended_at", Float),
+    Column("why", String(64)),  # the last attempt failed
 )
 
 delivered = Table(
