@@ -7,6 +7,7 @@ looks like an e-mail address or a secret, whoever wrote the line: nobody's data 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 import sys
@@ -129,9 +130,15 @@ def configure(level: str = "INFO", style: str = "console") -> None:
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level), logging.WARNING))
 
 
+def wants_colors() -> bool:
+    """Whether stderr is a terminal, not a dumb one, of a person who wants colours (NO_COLOR)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stderr.isatty() and not plain
+
+
 def _renderer(style: str) -> Processor:
     if style == "json":
         return structlog.processors.JSONRenderer()
     return structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        colors=wants_colors(), exception_formatter=structlog.dev.plain_traceback
     )
