@@ -23,6 +23,7 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from worker import broker, exposition, logs, messages, metrics, redaction
+from worker.alive import FOLDER, AliveFile
 from worker.clients import Clients
 from worker.delivery import Context, Delivery
 from worker.errors import DeskfeedError, UsageError
@@ -354,7 +355,8 @@ def _on_worker_ready(sender: Any, **_: object) -> None:
         patience=mine.times.visibility,
         long_tasks=frozenset({PLAN_TASK}),
     )
-    _process = Process(background, rounds, consumer, mine.times, stopping)
+    alive = AliveFile(settings().state_dir / FOLDER)
+    _process = Process(background, rounds, consumer, mine.times, stopping, alive)
     _process.start()
     _page = _serve(settings(), mine.shared, forks=_forks(sender))
 

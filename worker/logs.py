@@ -8,6 +8,7 @@ nobody's data belongs into a log.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -167,9 +168,15 @@ def _warning(
     return f"{filename}:{lineno}: {category.__name__}: {message}"
 
 
+def wants_colors() -> bool:
+    """Whether stderr is a terminal, not a dumb one, of a person who wants colours (NO_COLOR)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stderr.isatty() and not plain
+
+
 def _renderer(style: str) -> Processor:
     if style == "json":
         return structlog.processors.JSONRenderer()
     return structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        colors=wants_colors(), exception_formatter=structlog.dev.plain_traceback
     )

@@ -24,6 +24,7 @@ import structlog
 from celery.worker import state
 from kombu.exceptions import OperationalError
 
+from worker.alive import AliveFile
 from worker.errors import DeskfeedError
 from worker.liveness import Consumption, Rounds, Stall
 from worker.stopping import Stopping
@@ -129,6 +130,7 @@ class Process:
         consumer: takes messages.
         times: the table of times.
         stopping: wakes those who sleep when the process is to end.
+        alive: is told whenever the process gets on.
     """
 
     def __init__(
@@ -138,17 +140,20 @@ class Process:
         consumer: CeleryConsumer,
         times: Times,
         stopping: Stopping,
+        alive: AliveFile,
     ) -> None:
         self._background = background
         self._rounds = rounds
         self._consumption = Consumption(consumer, times)
         self._times = times
         self._stopping = stopping
+        self._alive = alive
         self._asked = 0
 
     def start(self) -> None:
         """Start what goes on in the background."""
         self._background.start()
+        self._show_progress()
         threading.Thread(target=self._watch, name="liveness", daemon=True).start()
 
     def took(self) -> None:
@@ -170,6 +175,7 @@ class Process:
 
     def stop(self) -> None:
         """The last thing: end the background and say in the ledger that this process is gone."""
+        self._alive.remove()
         self._background.stop()
 
     def _grace(self) -> float:
@@ -193,6 +199,13 @@ class Process:
             if stall is not None:
                 self._give_up(stall)
                 return
+            self._show_progress()
+
+    def _show_progress(self) -> None:
+        try:
+            self._alive.note()
+        except OSError as error:  # a full disk is no reason to end a worker that delivers
+            log.warning("progress_not_noted", reason=error.strerror)
 
     def _give_up(self, stall: Stall) -> None:
         log.critical(

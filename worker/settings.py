@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from worker.errors import UsageError
 from worker.sealing import SpoolKeys, read_keys
@@ -28,15 +34,19 @@ UP_FILE = "up.env"
 SECRETS_DIR = "/run/secrets"
 """Where container engines mount secrets: one file a setting, named like the variable."""
 
+SECRETS_DIR_VARIABLE = "DESKFEED_SECRETS_DIR"
+"""Names another folder of secret files (systemd has one for each service)."""
 
 LEAST_HASH_KEY_CHARS = 32
 """What `openssl rand -base64 32` makes has 44."""
 
+LARGEST_SECRET_BYTES = 64 * 1024
+
 _SECRET = (
-    "DESKFEED_CREDENTIALS__",
+    "DESKFEED_CREDENTIALS",
     "DESKFEED_SPOOL_KEY",
     "DESKFEED_HASH_KEY",
-    "DESKFEED_ALERTS__",
+    "DESKFEED_ALERTS",
 )
 """A `.env` file that names one of these is nobody's but its owner's."""
 
@@ -102,6 +112,32 @@ class Retention(BaseModel, hide_input_in_errors=True):
         return seconds
 
 
+def secrets_dir() -> Path:
+    """Return the folder of secret files; there need not be one."""
+    return Path(os.environ.get(SECRETS_DIR_VARIABLE) or SECRETS_DIR)
+
+
+def read_secret(path: Path) -> str | None:
+    """Return what a secret file holds without the white space around it, or None."""
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST_SECRET_BYTES:
+            return None
+        return path.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):  # not ours to read, or no text
+        return None
+
+
+class SecretFiles(EnvSettingsSource):
+    """Secret files, read as if they were variables: so nested names work as they do there."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        folder = secrets_dir()
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        ours = [file for file in files if file.name.upper().startswith("DESKFEED_")]
+        found = {file.name.lower(): read_secret(file) for file in ours}
+        return {name: value for name, value in found.items() if value is not None}
+
+
 class Settings(BaseSettings):
     """Every setting of Deskfeed; `docs/settings.md` tells each one."""
 
@@ -113,6 +149,18 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  reads no nested names
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the one that counts most first."""
+        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls)
 
     redis_url: SecretStr | None = None
     ledger_url: SecretStr | None = None
@@ -252,10 +300,9 @@ def load_settings() -> Settings:
     """
     try:
         _refuse_open_file(Path(".env"))
-        secrets = SECRETS_DIR if Path(SECRETS_DIR).is_dir() else None
-        left = Settings(_secrets_dir=secrets).state_dir / UP_FILE
+        left = Settings().state_dir / UP_FILE
         # What `deskfeed up` left comes first, so that whatever a person set overrides it.
-        return Settings(_env_file=(left, ".env"), _secrets_dir=secrets)
+        return Settings(_env_file=(left, ".env"))
     except ValidationError as error:
         problems = "; ".join(
             f"DESKFEED_{'__'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
@@ -282,10 +329,7 @@ def variable(name: str) -> str | None:
     found = os.environ.get(name) or dotenv_values(".env").get(name)
     if found:
         return found
-    try:
-        return (Path(SECRETS_DIR) / name).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
+    return read_secret(secrets_dir() / name)
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from orchestrations.cli import (
     alerts_verbs,
     audit_verb,
     catalog_verbs,
+    completion,
     control_verbs,
     doctor_verb,
     explain_verb,
@@ -22,13 +23,14 @@ from orchestrations.cli import (
     up_verb,
     upkeep_verbs,
 )
-from orchestrations.cli.output import EXIT_USAGE, fail, print_json
+from orchestrations.cli.output import EXIT_USAGE, fail, no_color, print_json
 from worker.errors import DeskfeedError, UsageError
 from worker.settings import settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(package_name="deskfeed")
+@no_color()
 def deskfeed() -> None:
     """Carry the rows of a query to Zendesk user records, and account for every row.
 
@@ -78,12 +80,14 @@ for _command in (
 ):
     deskfeed.add_command(_command)
 
+completion.complete(deskfeed)
+
 
 def main() -> None:
     """Run the command; errors of any kind end in a sentence, never in a traceback of ours."""
     as_json = "--json" in sys.argv
     try:
-        code = deskfeed(standalone_mode=False)
+        code = deskfeed(prog_name="deskfeed", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)

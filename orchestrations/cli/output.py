@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -34,6 +35,29 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
+def is_live(console: Console) -> bool:
+    """Whether lines can be drawn over again there: a terminal that is not dumb."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def _set_no_color(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ["NO_COLOR"] = "1"  # what we start, and the libraries, read it too
+
+
+def no_color(*, hidden: bool = False) -> Callable[[_F], _F]:
+    """Give a command `--no-color`; as good as the variable NO_COLOR."""
+    return click.option(
+        "--no-color",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        hidden=hidden,
+        callback=_set_no_color,
+        help="No colours; so does the variable NO_COLOR.",
+    )
+
+
 def print_json(value: dict[str, Any]) -> None:
     """Print one object on stdout."""
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
@@ -45,6 +69,7 @@ def verb(function: _F) -> _F:
     It is also where somebody is asked whether they may use the verb at all.
     """
 
+    @no_color(hidden=True)  # the whole command shows it
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @functools.wraps(function)
     def wrapper(*args: Any, as_json: bool, **kwargs: Any) -> Any:

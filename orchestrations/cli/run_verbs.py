@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from orchestrations.cli import opened
 from orchestrations.cli.output import (
@@ -128,11 +129,15 @@ def watch(run_id: str, *, as_json: bool) -> None:
 def follow(ledger: Ledger, run_id: str, *, as_json: bool) -> None:
     """Follow a run to its end, say how it ended, and end this command with its exit code."""
     from orchestrations import report
+    from orchestrations.cli.gates import Gates
     from orchestrations.cli.waiting import Watcher, say_detached
 
     notices = errors()
     watcher = Watcher(
-        ledger, run_id, lambda text: notices.print(text, style="yellow", markup=False)
+        ledger,
+        run_id,
+        lambda text: notices.print(text, style="yellow", markup=False),
+        Gates(settings().redis_url).state,
     )
     try:
         view = watcher.follow()
@@ -211,7 +216,8 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
     from orchestrations import report
 
     out, run, rows = console(), view.run, view.rows
-    out.print(f"{run.run_id}  {run.orchestration} -> {run.target.destination}", style="bold")
+    head = f"{run.run_id}  {run.orchestration} -> {run.target.destination}"
+    out.print(Text(head, style="bold"), overflow="ellipsis", no_wrap=out.is_terminal)
     out.print(report.verdict(view), markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
@@ -237,8 +243,6 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
     error = report.error_of(run)
     if error is not None:
         say_error(f"{error['title']}: {error['message']}", error["resolution"], error["code"])
-    for warning in view.warnings:
-        click.echo(f"warning: {warning}")
     _print_family(view)
     _print_next(view)
 
@@ -246,14 +250,20 @@ def print_summary(ledger: Ledger, view: RunView) -> None:
 def _print_next(view: RunView) -> None:
     """Print the commands that help further."""
     from orchestrations import report
+    from worker.ledger.states import RunState
 
     run_id = view.run.run_id
     if view.rows.failed + view.rows.unconfirmed:
         click.echo(f"Every row with its reason: deskfeed failures {run_id}")
     if report.may_be_retried(view):
         click.echo(f"Send them again: deskfeed retry {run_id}")
+    if view.run.state == RunState.PAUSED:
+        click.echo(f"Go on: deskfeed resume {run_id}")
     if not report.ended(view.run):
         click.echo(f"Watch it: deskfeed watch {run_id}")
+        click.echo(f"End it: deskfeed stop {run_id}")
+    elif view.rows.created + view.rows.updated:
+        click.echo(f"Compare with Zendesk: deskfeed verify {run_id}")
 
 
 def _print_family(view: RunView) -> None:

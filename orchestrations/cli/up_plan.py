@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from worker.errors import UsageError
-from worker.settings import SECRETS_DIR, Settings, load_settings
+from worker.settings import Settings, load_settings
 
 HOST = "127.0.0.1"
 
@@ -93,8 +93,7 @@ def own_settings(options: Options) -> Settings:
         for name in ("redis_url", "ledger_url", "state_dir", "log_level")
         if (variable := f"DESKFEED_{name.upper()}") in options.environment
     }
-    folder = SECRETS_DIR if Path(SECRETS_DIR).is_dir() else None
-    found = Settings(_secrets_dir=folder, **given)
+    found = Settings(**given)
     return found.model_copy(update={"state_dir": (options.state_dir or found.state_dir).resolve()})
 
 

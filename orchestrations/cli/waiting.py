@@ -6,44 +6,36 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
-from orchestrations import report
-from orchestrations.cli.output import duration, errors
+from orchestrations import report, timeleft
+from orchestrations.cli.output import errors, is_live
+from orchestrations.cli.picture import Pace, Pause, line, panel
 from worker.ledger import Ledger
-from worker.ledger.records import Account, Run, RunView
+from worker.ledger.records import Account, Event, Run, RunView
 from worker.ledger.states import RunState
+
+if TYPE_CHECKING:
+    from worker.limiter import State
 
 LOOK_EVERY_S = 0.5
 LINE_EVERY_S = 5.0
 RATE_OVER_S = 10.0
 """The rate shown is that of the last ten seconds."""
 
+WORKER_PATIENCE_S = 8.0
+"""A worker that just starts needs a moment to say so."""
+
 NO_WORKER = (
     "no worker is alive, so nothing happens yet. Start one: deskfeed up   "
     "(or: celery -A worker.app worker). The run is safe in the ledger and starts by itself."
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a run goes.
-
-    Attributes:
-        users_per_second: over the last seconds.
-        budget: what the account allows.
-        seconds_left: until the last row has an outcome, as far as can be told; None when not.
-    """
-
-    users_per_second: float
-    budget: int
-    seconds_left: float | None
+Gate = Callable[[str], "State | None"]
+"""Tells what an account uses at this moment; None when Redis does not answer."""
 
 
 class Watcher:
@@ -53,12 +45,20 @@ class Watcher:
         ledger: what to look at.
         run_id: which run.
         notice: says a sentence to the person, once each.
+        gate: what keeps the account from sending is asked there.
     """
 
-    def __init__(self, ledger: Ledger, run_id: str, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        run_id: str,
+        notice: Callable[[str], None],
+        gate: Gate = lambda _account: None,
+    ) -> None:
         self._ledger = ledger
         self._run_id = run_id
         self._notice = notice
+        self._gate = gate
         self._said: set[str] = set()
         self._started = time.monotonic()
 
@@ -82,18 +82,22 @@ class Watcher:
     def pace(self, view: RunView) -> Pace:
         """Return how fast the run goes now, and how long it will take."""
         account = self._ledger.polling.account(view.run.target.account)
-        now = time.time()
-        recent = self._ledger.views.events(self._run_id, "chunk_submitted", RATE_OVER_S)
+        seen = self._ledger.views.account(view.run.target.account)
+        now = seen.at if seen else time.time()  # the events' clock is the ledger's
+        learned = timeleft.LEARN_FROM_S
+        sent = self._ledger.views.events(self._run_id, "chunk_submitted", learned)
         begun = view.run.started_at or now
-        users = sum(event.data["users"] for event in recent)
+        users = sum(event.data["users"] for event in sent if event.at >= now - RATE_OVER_S)
+        pause = pause_of(view, self._gate(view.run.target.account))
         return Pace(
             users_per_second=users / min(RATE_OVER_S, max(now - begun, 1.0)),
             budget=account.limits.users_per_second,
-            seconds_left=_seconds_left(view, account, now - recent[-1].at if recent else 0.0),
+            seconds_left=_seconds_left(view, account, sent, pause, now),
+            pause=pause,
         )
 
     def _say_what_is_wrong(self, view: RunView) -> None:
-        patience = self._started + 8.0  # a worker that just starts needs a moment to say so
+        patience = self._started + WORKER_PATIENCE_S
         if time.monotonic() > patience and not self._ledger.recovery.living_workers():
             self._say(NO_WORKER)
         if view.run.state == RunState.PAUSED:
@@ -105,15 +109,39 @@ class Watcher:
             self._notice(sentence)
 
 
-def _seconds_left(view: RunView, account: Account, since_last: float) -> float | None:
-    """Until the last row has an outcome: the rest at full rate, and then the last job."""
-    if view.run.state != RunState.SENDING:
+def pause_of(view: RunView, use: State | None) -> Pause | None:
+    """Return what keeps a run from sending, from its own state and its account's gate.
+
+    Args:
+        view: the run.
+        use: what the limiter says of the account; None when Redis does not answer.
+    """
+    if view.run.state == RunState.PAUSED:
+        error = view.run.error
+        return Pause(report.title_of(error["code"]) if error else "by a person")
+    if view.run.state != RunState.SENDING or use is None or use.gate in ("open", "probe"):
+        return None
+    if use.gate == "cold":
+        return Pause(report.WAITS["cold"], use.paused_s)
+    return Pause(report.title_of(use.pause_reason), use.paused_s)
+
+
+def _seconds_left(
+    view: RunView, account: Account, sent: list[Event], pause: Pause | None, now: float
+) -> float | None:
+    """Return the time left, once all is spooled and as long as somebody knows when it goes on."""
+    if view.run.state != RunState.SENDING or (pause and pause.seconds is None):
         return None
     buckets = report.chunk_buckets(view)
     unsent = buckets["planned"] + buckets["waiting"] + buckets["sending"]
-    if unsent == 0:
-        return max(account.job_seconds - since_last, 1.0)
-    return unsent * 100 / account.limits.users_per_second + account.job_seconds
+    work = timeleft.Work(
+        unsent=min(unsent * 100, view.rows.pending),
+        budget=account.limits.users_per_second,
+        job_seconds=account.job_seconds,
+        paused_seconds=(pause.seconds or 0.0) if pause else 0.0,
+    )
+    posts = [timeleft.Sent(event.at, event.data["users"]) for event in sent]
+    return timeleft.seconds_left(work, posts, now)
 
 
 Show = Callable[[RunView, Pace], None]
@@ -122,9 +150,9 @@ Show = Callable[[RunView, Pace], None]
 @contextmanager
 def _picture() -> Iterator[Show]:
     out = errors()
-    if out.is_terminal:
+    if is_live(out):
         with Live(console=out, refresh_per_second=4, transient=True) as live:
-            yield lambda view, pace: live.update(_panel(view, pace))
+            yield lambda view, pace: live.update(panel(view, pace))
     else:
         yield _Lines(out)
 
@@ -135,61 +163,15 @@ class _Lines:
     def __init__(self, out: Console) -> None:
         self._out = out
         self._last = 0.0
-        self._state = ""
+        self._said: tuple[str, str | None] = ("", None)
 
     def __call__(self, view: RunView, pace: Pace) -> None:
-        changed = view.run.state != self._state
+        said = (str(view.run.state), pace.pause.why if pace.pause else None)
+        changed = said != self._said
         if not changed and time.monotonic() - self._last < LINE_EVERY_S:
             return
-        self._last, self._state = time.monotonic(), view.run.state
-        self._out.print(line(view, pace), markup=False)
-
-
-def line(view: RunView, pace: Pace) -> str:
-    """Return a run's progress in one line."""
-    rows, chunks = view.rows, report.chunk_buckets(view)
-    done = rows.read - rows.pending
-    left = f", about {duration(pace.seconds_left)} left" if pace.seconds_left else ""
-    return (
-        f"{view.run.run_id} {view.run.state}: {done:,}/{rows.read:,} rows "
-        f"({rows.created:,} created, {rows.updated:,} updated, {rows.failed:,} failed, "
-        f"{rows.skipped:,} skipped), chunks {chunks['waiting']} waiting "
-        f"{chunks['sending']} sending {chunks['polling']} polling {chunks['done']} done, "
-        f"{pace.users_per_second:.0f} of {pace.budget} users/s{left}"
-    )
-
-
-def _panel(view: RunView, pace: Pace) -> Group:
-    rows, chunks = view.rows, report.chunk_buckets(view)
-    done = rows.read - rows.pending
-    head = Text.assemble(
-        (f"{view.run.orchestration} -> {view.run.target.destination}", "bold"),
-        f"   {view.run.run_id}   {view.run.state}",
-    )
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        "rows",
-        ProgressBar(total=max(rows.read, 1), completed=done, width=40),
-        f"{done:,} of {rows.read:,}",
-    )
-    bar.add_row(
-        "rate",
-        ProgressBar(total=pace.budget, completed=min(pace.users_per_second, pace.budget), width=40),
-        f"{pace.users_per_second:.0f} of {pace.budget} users/s",
-    )
-    counts = (
-        f"created {rows.created:,}  updated {rows.updated:,}  failed {rows.failed:,}  "
-        f"skipped {rows.skipped:,}  unconfirmed {rows.unconfirmed:,}"
-    )
-    states = "  ".join(
-        f"{name} {chunks[name]}"
-        for name in ("planned", "waiting", "sending", "polling", "done", "quarantined", "cancelled")
-        if chunks[name] or name == "done"
-    )
-    left = duration(pace.seconds_left) if pace.seconds_left else "-"
-    waits = ", ".join(report.WAITS.get(why, why) for why in view.waits)
-    tail = f"time left about {left}" + (f"   waiting for: {waits}" if waits else "")
-    return Group(head, bar, Text(counts), Text(f"chunks: {states}"), Text(tail, style="dim"))
+        self._last, self._said = time.monotonic(), said
+        self._out.print(line(view, pace), markup=False, soft_wrap=True)
 
 
 def say_detached(run_id: str) -> None:

@@ -151,6 +151,52 @@ def test_what_is_kept_is_set_as_a_time_span(monkeypatch):
         load_settings()
 
 
+@pytest.fixture
+def secret_files(monkeypatch, tmp_path):
+    """Return what writes a secret file."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    monkeypatch.setenv("DESKFEED_SECRETS_DIR", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return lambda name, text: (folder / name).write_text(text)
+
+
+def test_a_credential_may_lie_in_secret_files(secret_files):
+    secret_files("DESKFEED_CREDENTIALS__TWO_WORDS__CLIENT_ID", "deskfeed\n")
+    secret_files("DESKFEED_CREDENTIALS__TWO_WORDS__CLIENT_SECRET", "from-a-file\n")
+    secret_files("DESKFEED_LEDGER_URL", "postgresql+psycopg://u:p@h/d\n")
+
+    found = load_settings()
+
+    assert found.credential("two_words").client_secret.get_secret_value() == "from-a-file"
+    assert found.ledger == "postgresql+psycopg://u:p@h/d"
+
+
+def test_all_credentials_may_lie_in_one_secret_file(secret_files):
+    secret_files("DESKFEED_CREDENTIALS", '{"desk": {"client_id": "d", "client_secret": "s"}}')
+
+    assert load_settings().credential("desk").client_id == "d"
+
+
+def test_the_environment_goes_over_secret_files_and_white_space_is_no_secret(
+    secret_files, monkeypatch
+):
+    secret_files("DESKFEED_REDIS_URL", "redis://:file@h:1/0")
+    secret_files("DESKFEED_LEDGER_URL", " \n")
+    secret_files("redis_password", "of another program")
+    monkeypatch.setenv("DESKFEED_REDIS_URL", "redis://:env@h:1/0")
+
+    assert load_settings().redis() == "redis://:env@h:1/0"
+    assert load_settings().ledger_url is None
+
+
+def test_a_secret_file_that_is_no_text_or_endless_is_left_alone(secret_files, tmp_path):
+    (tmp_path / "credentials" / "DESKFEED_REDIS_URL").write_bytes(b"\xff\xfe")
+    secret_files("DESKFEED_LEDGER_URL", "x" * 100_000)
+
+    assert (load_settings().redis_url, load_settings().ledger_url) == (None, None)
+
+
 def test_a_variable_of_the_catalog_is_found_where_settings_are(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("worker.settings.SECRETS_DIR", str(tmp_path / "secrets"))
