@@ -35,7 +35,7 @@ def as_json(row: RowOutcome, run: Run) -> dict[str, Any]:
         "code": row.code,
         "detail": row.detail,
         "title": known.title if known else None,
-        "resolution": _of_this_run(known.resolution, run) if known else None,
+        "resolution": of_this_run(known.resolution, run) if known else None,
     }
 
 
@@ -59,7 +59,8 @@ def lines(rows: Iterator[RowOutcome], run: Run, style: str) -> Iterator[str]:
             yield f"row {row.row}  {who}  {row.kind}  {row.code}  {row.detail or ''}".rstrip()
 
 
-def _of_this_run(resolution: str, run: Run) -> str:
+def of_this_run(resolution: str, run: Run) -> str:
+    """Return a resolution whose commands name this run and its orchestration."""
     named = re.sub(r"\bORCHESTRATION\b", run.orchestration, resolution)
     return re.sub(r"\bRUN\b", run.run_id, named)
 

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import structlog
 
+from orchestrations.configuration import digests
 from orchestrations.field_cache import FieldCache
 from orchestrations.loader import Catalog
 from orchestrations.preflight import Connection, PreFlight, Probe
@@ -98,6 +99,7 @@ class Planner:
             return
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
+        self._ledger.planning.configured(run, digests(self._catalog, orchestration))
         found = self._check(pre_flight, orchestration)
         make = partial(pre_flight.mapper, orchestration, found=found)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)

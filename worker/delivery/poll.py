@@ -102,6 +102,8 @@ class Poller:
         seconds = self._in.times.unreachable
         if isinstance(error, Throttled):
             seconds = self._in.permits.throttled(account, error)
+            for run_id in sorted({chunk.run_id for chunk in due}):
+                self._in.note_throttled(run_id, error, seconds)
         if isinstance(error, DestinationError):
             self._in.pause_destination(due[0].target, error)
             seconds = self._in.times.longest_countdown

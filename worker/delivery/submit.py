@@ -244,7 +244,9 @@ class Submitter:
             cap = self._in.ledger.polling.lower_job_cap(account, JOB_CAP_S)
             log.info("job_cap_lowered", cap=cap, seconds=JOB_CAP_S)
         seconds = self._permits.throttled(account, error)
-        return self._retreat(claim, seconds, error.code, sent=True)
+        step = self._retreat(claim, seconds, error.code, sent=True)
+        self._in.note_throttled(claim.run_id, error, seconds)
+        return step
 
     def _refused(self, claim: Claim, error: Refused) -> Step:
         refused = self._chunks.note_refusal(claim, error.reason) if error.reason else 0

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from worker.ledger.audit import Audit
 from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
+from worker.ledger.history import History
 from worker.ledger.host import keep_to_one_host
 from worker.ledger.kept import Kept
 from worker.ledger.limits import AccountLimits
@@ -40,6 +41,7 @@ class Ledger:
         recovery: find what stands still; locks and living workers.
         reports: who tells of a run that has ended.
         views: what people ask.
+        history: how a run went: what its report asks.
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
         audit: who did what.
@@ -55,6 +57,7 @@ class Ledger:
     recovery: Recovery
     reports: Reports
     views: Views
+    history: History
     kept: Kept
     retention: Retention
     audit: Audit
@@ -109,6 +112,7 @@ def ledger_on(database: Database, times: Times, keep_failed: float = KEEP_FAILED
         recovery=Recovery(database, times, outcomes),
         reports=Reports(database),
         views=Views(database),
+        history=History(database),
         kept=Kept(database, hash_key),
         retention=Retention(database),
         audit=Audit(database),
