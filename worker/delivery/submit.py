@@ -212,7 +212,8 @@ class Submitter:
         hints: list[Hint] = list(self._in.admit(claim.run_id, ticket.next_in_s))
         if accepted.message:
             hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))
-        return Done(tuple(hints))
+        what = f"job {job.job_id} submitted, {len(claim.profiles)} users"
+        return Done(tuple(hints), what, job.job_id)
 
     def _after(self, claim: Claim, account: Account, error: DeskfeedError) -> Step:
         """What an error of the POST means for the chunk: one place, by class."""
@@ -254,7 +255,8 @@ class Submitter:
             return self._all_refused(claim, refused, error)
         if len(claim.profiles) > 1:
             halves = self._chunks.split(claim)
-            return Done(tuple(Deliver(claim.run_id, seq) for seq in halves))
+            what = "refused as a whole: halved"
+            return Done(tuple(Deliver(claim.run_id, seq) for seq in halves), what)
         outcome = Outcome(
             claim.profiles[0].row, OutcomeKind.FAILED, "rejected_by_zendesk", error.message
         )
