@@ -255,6 +255,13 @@ def test_429s_close_together_are_one_event_with_their_number(ledger, clock):
     assert found[0].data["seconds"] == pytest.approx(15.0, abs=0.2)
 
 
+def test_nothing_is_noted_of_a_run_that_has_ended(ledger, clock):
+    story(ledger, clock)
+    ledger.history.note_throttled("df-1", "account", 5.0)
+
+    assert [e.kind for e in ledger.views.events("df-1")][-1] == "run_ended"
+
+
 def test_delivery_notes_a_429(ready, delivery, ledger, zendesk):
     ready(1)
     zendesk.answers = [Throttled("too many", retry_after_seconds=7.0)]

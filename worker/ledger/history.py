@@ -16,8 +16,9 @@ from worker.ledger.database import Database
 from worker.ledger.events import record
 from worker.ledger.payloads import load_profiles
 from worker.ledger.records import ChunkRows, Event, Post, RowOutcome
-from worker.ledger.schema import chunks, events, outcomes, payloads
-from worker.ledger.states import CHUNK_ENDED, IN_FLIGHT, ChunkState
+from worker.ledger.runs import lock_run
+from worker.ledger.schema import chunks, events, outcomes, payloads, runs
+from worker.ledger.states import CHUNK_ENDED, IN_FLIGHT, RUN_ENDED, ChunkState
 
 THROTTLED_EVERY_S = 10.0
 """Zendesk's refusals of this many seconds are one event of a run, with their number: a day of
@@ -59,24 +60,22 @@ class History:
             seconds: how long Zendesk asks to wait.
         """
         with self._db.write() as connection:
+            lock_run(connection, run_id)
+            if not _goes_on(connection, run_id):
+                return  # it was stopped meanwhile; nothing is told of what has ended
             last = _last_throttled(connection, run_id)
             now = self._db.now(connection)
-            told: dict[str, Any] = {"scope": scope, "seconds": round(seconds, 3), "times": 1}
             if last is None or now - last.at > THROTTLED_EVERY_S:
-                record(connection, self._db, "run_throttled", run_id, **told)
+                told = {"scope": scope, "seconds": round(seconds, 3), "times": 1}
+                record(connection, self._db, "run_throttled", run_id, None, **told)
                 return
             until = max(last.at + last.told["seconds"], now + seconds)
-            told = last.told | {
-                "seconds": round(until - last.at, 3),
-                "times": last.told["times"] + 1,
-            }
-            changed = connection.execute(
+            more = {"seconds": round(until - last.at, 3), "times": last.told["times"] + 1}
+            connection.execute(
                 update(events)
-                .where(events.c.id == last.id, events.c.data == last.data)
-                .values(data=orjson.dumps(told).decode())
-            ).rowcount
-            if not changed:  # another worker noted one in this very moment
-                record(connection, self._db, "run_throttled", run_id, **told | {"times": 1})
+                .where(events.c.id == last.id)
+                .values(data=orjson.dumps(last.told | more).decode())
+            )
 
     def chunk_rows(self, run_id: str) -> ChunkRows:
         """Return how many rows of a run are in chunks, and how far these are."""
@@ -151,10 +150,14 @@ class History:
         ]
 
 
+def _goes_on(connection: Connection, run_id: str) -> bool:
+    state = connection.scalar(select(runs.c.state).where(runs.c.run_id == run_id))
+    return state is not None and state not in RUN_ENDED
+
+
 class _Throttled(NamedTuple):
     id: int
     at: float
-    data: str
     told: dict[str, Any]
 
 
@@ -165,7 +168,7 @@ def _last_throttled(connection: Connection, run_id: str) -> _Throttled | None:
         .order_by(events.c.id.desc())
         .limit(1)
     ).one_or_none()
-    return None if row is None else _Throttled(row.id, row.at, row.data, orjson.loads(row.data))
+    return None if row is None else _Throttled(row.id, row.at, orjson.loads(row.data))
 
 
 def _people(
