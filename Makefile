@@ -15,7 +15,7 @@ FROM ?= 0
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit faults check docs lint format types imports mutants simulate bench-limiter bench-planning bench-delivery clean
+.PHONY: help setup demo up test unit faults check docs lint format types imports mutants simulate screenshots bench-limiter bench-planning bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -50,6 +50,9 @@ mutants: setup  ## break each promise on purpose: a test must notice (5 minutes;
 
 simulate: setup  ## many workers in virtual time under seeded faults (15 minutes; SEEDS=10000 FROM=0)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
+
+screenshots: setup  ## the pictures of docs/images, from the demo's data (a minute; needs Chromium)
+	@PYTHONPATH=.:tests $(BIN)/python -m screenshots
 
 check: lint types imports  ## ruff, mypy and the import contracts
 

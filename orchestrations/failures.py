@@ -25,7 +25,7 @@ _CONTROLS = ("\t", "\r", "\n", "\0")
 
 def as_json(row: RowOutcome, run: Run) -> dict[str, Any]:
     """Return a row as one JSON object; its keys are `COLUMNS`."""
-    known = _explained(row.code, run)
+    known = explained(row.code, run)
     return {
         "row": row.row,
         "external_id": row.external_id,
@@ -65,7 +65,7 @@ def lines(rows: Iterator[RowOutcome], run: Run, style: str) -> Iterator[str]:
 def _remedies(codes: Iterable[str], run: Run) -> Iterator[str]:
     """Yield what each code means and what to do, once for all its rows."""
     for code in codes:
-        known = _explained(code, run)
+        known = explained(code, run)
         if known:
             yield ""
             yield f"{code}: {known.title}. Whose fault: {known.fault.words}."
@@ -73,7 +73,8 @@ def _remedies(codes: Iterable[str], run: Run) -> Iterator[str]:
             yield f"  More: deskfeed explain {code}"
 
 
-def _explained(code: str, run: Run) -> Explanation | None:
+def explained(code: str, run: Run) -> Explanation | None:
+    """Return what a code means, its commands about this run; None for one that is not known."""
     known = EXPLANATIONS.get(code)
     if known is None:
         return None

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import structlog
 
+from orchestrations.configuration import digests
 from orchestrations.field_cache import FieldCache
 from orchestrations.loader import Catalog
 from orchestrations.preflight import Connection, PreFlight, Probe
@@ -93,6 +94,7 @@ class Planner:
         pre_flight = PreFlight(self._probe, self._permit, run.target.account, self._cache)
         orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
+        self._ledger.planning.configured(run, digests(self._catalog, orchestration))
         found = self._check(pre_flight, orchestration)
         self._warn(run, found.doubts)
         if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried

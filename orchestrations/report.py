@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from worker import hints
 from worker.explanations import EXPLANATIONS, fill
 from worker.ledger.records import Event, Run, RunView
 from worker.ledger.states import RUN_ENDED, ChunkState, RunState
@@ -34,31 +35,7 @@ _BUCKETS: Mapping[ChunkState, str] = {
 }
 """The states people see. A split chunk is not among them: its halves are."""
 
-WAITS: Mapping[str, str] = {
-    "users": "users per second",
-    "requests": "requests per minute",
-    "paused": "Zendesk asked to wait",
-    "cold": "the limiter's first second (Redis lost its memory)",
-    "probe": "the answer to a probe",
-    "share": "another run's share",
-    "rate_limited": "Zendesk asked to wait",
-    "too_many_jobs": "Zendesk's job limit",
-    "job_slot": "a free job",
-    "limiter": "Redis",
-    "permit_voided": "a new permit",
-    "destination_unavailable": "Zendesk to be reachable",
-    "unclear_answer": "an unclear POST to settle",
-    "worker_lost": "a lost worker's POST to settle",
-    "job_lost": "a lost job to settle",
-    "job_stuck": "a stuck job to settle",
-    "results_unmatched": "unmatched results to settle",
-    "tags": "Zendesk to tell what tags people have",
-    "tags_permit": "leave to read people's tags",
-    "read_back": "Zendesk to tell what it has of the rows",
-    "read_back_permit": "leave to read back what Zendesk has",
-    "interrupted": "another worker",
-    "spool_key": "a worker with the key that its rows are encrypted with",
-}
+WAITS = hints.WAITS
 """What a waiting chunk waits for, in words."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from celery import signals
 
-from orchestrations import alerts, runs, ticking, upkeep
+from orchestrations import alerts, report, runs, ticking, upkeep
 from orchestrations.access import SCHEDULER
 from orchestrations.alert_rules import AlertRules, load_rules
 from orchestrations.channels import Channels, refuse_unsendable
@@ -29,7 +29,7 @@ from worker.hints import Plan, Tell
 from worker.ledger.pulse import note_beat
 from worker.messages import Unreadable
 from worker.settings import settings
-from worker.tasks import hand_back, read
+from worker.tasks import announce, hand_back, not_done, read
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +89,21 @@ def plan(*args: Any, **kwargs: Any) -> str:
         _planners.pop(run_id, None)
     delivery = parts().delivery
     send_all([*delivery.admit(run_id), *delivery.close(run_id)])
-    return "done"
+    return _how_planned(run_id)
+
+
+def _how_planned(run_id: str) -> str:
+    """Return in words how a planning ended.
+
+    Raises:
+        RunError: the run failed; so the task is seen to fail in Flower.
+    """
+    run = parts().ledger.runs.get(run_id)
+    if run is None:
+        return "unknown run"
+    if run.error is not None and not run.spool_complete:
+        raise not_done(run_id, run.error["code"])
+    return f"{run.rows_read:,} rows planned"
 
 
 def _first_planner(run_id: str) -> bool:
@@ -119,10 +133,10 @@ def _planned(run_id: str) -> bool:
     return code is not None
 
 
-@app.task(name="orchestrations.finish")
-def finish(*args: Any, **kwargs: Any) -> str:
+@app.task(name="orchestrations.finish", bind=True)
+def finish(self: Any, *args: Any, **kwargs: Any) -> str:
     """Tell of a run that has ended, once, however often the message comes."""
-    message = read("orchestrations.finish", args, kwargs, chunk=False)
+    message = read(self.name, args, kwargs, chunk=False)
     if isinstance(message, Unreadable):
         return message.why
     view = parts().ledger.views.run(message.run_id)
@@ -143,7 +157,8 @@ def finish(*args: Any, **kwargs: Any) -> str:
     )
     _follow(message.run_id)
     send_all([Tell(message.run_id)])
-    return str(view.run.state)
+    announce(self, "run-ended", run_id=message.run_id, state=str(view.run.state))
+    return report.verdict(view)
 
 
 def _follow(run_id: str) -> None:

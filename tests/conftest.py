@@ -10,6 +10,7 @@ import os
 import shutil
 from types import MappingProxyType
 
+import browser
 import postgres
 import pytest
 from sqlalchemy import create_engine
@@ -33,13 +34,16 @@ def times():
 def pytest_configure(config):
     if hasattr(config, "workerinput") or config.option.collectonly:
         return  # the process that leads them has done it
+    config.browsers = browser.offer()
     server, config.ledgers = postgres.offer()
     if server is not None:
         config.add_cleanup(server.end)
 
 
 def pytest_report_header(config):
-    return f"ledger tests: {config.ledgers}" if hasattr(config, "ledgers") else None
+    if not hasattr(config, "ledgers"):
+        return None
+    return [f"ledger tests: {config.ledgers}", f"browser tests: {config.browsers}"]
 
 
 def pytest_generate_tests(metafunc):
@@ -49,16 +53,27 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs PostgreSQL where there is none; the header said so."""
-    if os.environ.get(postgres.URL):
-        return
-    left_out = [item for item in items if _backend(item) == "postgres"]
-    items[:] = [item for item in items if _backend(item) != "postgres"]
-    config.hook.pytest_deselected(items=left_out)
+    """Leave out what needs PostgreSQL or a browser where there is none; the header said so."""
+    without = {
+        item
+        for item in items
+        if (_backend(item) == "postgres" and not os.environ.get(postgres.URL))
+        or (item.get_closest_marker("chromium") and not browser.find())
+    }
+    if without:
+        config.hook.pytest_deselected(items=[item for item in items if item in without])
+        items[:] = [item for item in items if item not in without]
 
 
 def _backend(item):
     return item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser; of a module, because its event loop is in the way of others' loops."""
+    with browser.launched() as launched:
+        yield launched
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+WAITS: Mapping[str, str] = {
+    "users": "users per second",
+    "requests": "requests per minute",
+    "paused": "Zendesk asked to wait",
+    "cold": "the limiter's first second (Redis lost its memory)",
+    "probe": "the answer to a probe",
+    "share": "another run's share",
+    "rate_limited": "Zendesk asked to wait",
+    "too_many_jobs": "Zendesk's job limit",
+    "job_slot": "a free job",
+    "limiter": "Redis",
+    "permit_voided": "a new permit",
+    "destination_unavailable": "Zendesk to be reachable",
+    "unclear_answer": "an unclear POST to settle",
+    "worker_lost": "a lost worker's POST to settle",
+    "job_lost": "a lost job to settle",
+    "job_stuck": "a stuck job to settle",
+    "results_unmatched": "unmatched results to settle",
+    "tags": "Zendesk to tell what tags people have",
+    "tags_permit": "leave to read people's tags",
+    "read_back": "Zendesk to tell what it has of the rows",
+    "read_back_permit": "leave to read back what Zendesk has",
+    "interrupted": "another worker",
+    "spool_key": "a worker with the key that its rows are encrypted with",
+    "not_due": "its job to be due",
+}
+"""What a waiting chunk waits for, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +82,13 @@ class Done:
 
     Attributes:
         hints: what to enqueue next.
+        what: was done, in words for whoever looks on; without customer data.
+        job_id: of the job that was made.
     """
 
     hints: tuple[Hint, ...] = ()
+    what: str = field(default="done", compare=False)
+    job_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +105,11 @@ class Wait:
     seconds: float
     why: str
     message: bool = True
+
+    @property
+    def what(self) -> str:
+        """The same in words for whoever looks on."""
+        return f"waits {self.seconds:.0f} s: {WAITS.get(self.why, self.why)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ import structlog
 
 from worker import messages
 from worker.app import PROBE_TASK, app, parts, send_all, stopping
+from worker.errors import RunError
+from worker.explanations import explain
 from worker.failpoints import reach
 from worker.hints import Deliver, Done, Failed, Hint, Poll, Step, Wait
 from worker.messages import Message, Unreadable
@@ -25,7 +27,7 @@ def deliver_chunk(self: Any, *args: Any, **kwargs: Any) -> str:
         return message.why
     if stopping.asked:
         return hand_back(Deliver(message.run_id, message.seq))
-    return _answer(self, parts().delivery.submit(message.run_id, message.seq))
+    return _answer(self, message, parts().delivery.submit(message.run_id, message.seq))
 
 
 @app.task(name="worker.poll_job", bind=True, max_retries=None)
@@ -36,7 +38,7 @@ def poll_job(self: Any, *args: Any, **kwargs: Any) -> str:
         return message.why
     if stopping.asked:
         return hand_back(Poll(message.run_id, message.seq))
-    return _answer(self, parts().delivery.poll(message.run_id, message.seq))
+    return _answer(self, message, parts().delivery.poll(message.run_id, message.seq))
 
 
 @app.task(name=PROBE_TASK, send_events=False)
@@ -60,17 +62,50 @@ def hand_back(hint: Hint) -> str:
     return HANDED_BACK
 
 
-def _answer(task: Any, step: Step) -> str:
-    """Turn the value of a use-case into what Celery understands; returns a word for Flower."""
+class Waiting(Exception):
+    """Not an error: Celery shows the exception of a retry, and this one says what is waited for."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _answer(task: Any, message: Message, step: Step) -> str:
+    """Turn the value of a use-case into what Celery understands; returns words for Flower."""
     match step:
         case Done(hints):
             send_all(hints)
+            if step.job_id is not None:
+                announce(
+                    task,
+                    "task-job-submitted",
+                    run_id=message.run_id,
+                    seq=message.seq,
+                    job_id=step.job_id,
+                )
             reach("ack.before")
-            return "done"
+            return step.what
         case Failed(code):
-            return code
-        case Wait(seconds, why, message):
-            if not message:
-                return why
+            raise not_done(message.run_id, code)
+        case Wait(seconds, _, again):
+            if not again:
+                return step.what
             # The same message again, later: one line per chunk in Flower, and no attempt used.
-            raise task.retry(countdown=seconds, exc=None)
+            raise task.retry(countdown=seconds, exc=Waiting(step.what))
+
+
+def not_done(run_id: str, code: str) -> RunError:
+    """Return an error for Flower's eyes: the run tells the rest to those who may know it."""
+    return RunError(f"{explain(code).title}. See: deskfeed show {run_id}", code=code)
+
+
+def announce(task: Any, kind: str, **fields: Any) -> None:
+    """Send an event of ours to whoever looks on (Flower); without customer data.
+
+    It is a courtesy: the ledger has it, and nothing depends on anybody hearing of it.
+    """
+    if task.request.called_directly:
+        return
+    try:
+        task.send_event(kind, retry=False, **fields)
+    except Exception as error:  # noqa: BLE001 - whatever the broker answers
+        log.debug("event_not_sent", kind=kind, error=type(error).__name__)

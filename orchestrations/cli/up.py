@@ -28,6 +28,10 @@ READY_S = 60.0
 
 _CELERY = ("-m", "celery", "--quiet", "-A", "worker.app")
 
+FLOWER_COLUMNS = "uuid,state,result,exception,received,runtime,worker"
+"""Of its list of tasks: the id names run and chunk, the result what was done, the exception of one
+that is tried again what it waits for (docs/flower.md)."""
+
 # Ended in this order, each stage once the one before it is gone: who sends, who answers, who keeps.
 _SENDERS, _SANDBOX, _REDIS = 2, 1, 0
 
@@ -204,7 +208,8 @@ def _start_worker(supervisor: Supervisor, plan: Plan, number: int) -> Child:
 
 def _start_flower(supervisor: Supervisor, plan: Plan, port: int) -> str:
     # The login by environment: everybody can read a command line.
-    environment = {**plan.base, **plan.made, "FLOWER_BASIC_AUTH": plan.flower_auth}
+    shown = {"FLOWER_TASKS_COLUMNS": FLOWER_COLUMNS, **plan.base}  # a person's own choice holds
+    environment = {**shown, **plan.made, "FLOWER_BASIC_AUTH": plan.flower_auth}
     argv = (*_CELERY, "flower", f"--address={HOST}", f"--port={port}")
     flower = supervisor.start(_python(plan, "flower", argv, environment))
     supervisor.await_ready(flower, lambda: _answers(port, "/healthcheck"), READY_S)

@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 
 from orchestrations import tasks as orchestration_tasks
 from worker import app as app_module
+from worker import messages as messages_module
 from worker import tasks as worker_tasks
 from worker.app import make_app
 from worker.broker import CarefulRequest
-from worker.errors import LedgerError
-from worker.hints import Deliver, Done, Finish, Plan, Poll, Tell
+from worker.errors import LedgerError, RunError
+from worker.hints import Deliver, Done, Failed, Finish, Plan, Poll, Tell, Wait
 from worker.settings import Settings
 from worker.times import Times
 
@@ -176,3 +177,64 @@ def test_no_secret_but_the_broker_url_is_in_the_configuration(monkeypatch):
 
 def test_beat_has_one_static_entry(conf):
     assert {entry["task"] for entry in conf.beat_schedule.values()} == {"orchestrations.tick"}
+
+
+# --- what Flower shows ------------------------------------------------------------------------
+
+
+class Watched:
+    """A task that keeps what it would send."""
+
+    request = SimpleNamespace(called_directly=False)
+
+    def __init__(self):
+        self.events = []
+
+    def send_event(self, kind, **fields):
+        self.events.append((kind, fields))
+
+    def retry(self, countdown, exc):
+        return LookupError(countdown, repr(exc))
+
+
+MESSAGE = messages_module.Message("df-1", 7)
+
+
+def test_a_submitted_job_is_a_result_and_an_event_of_its_own():
+    task = Watched()
+    step = Done(what="job V3-9 submitted, 100 users", job_id="V3-9")
+
+    assert worker_tasks._answer(task, MESSAGE, step) == "job V3-9 submitted, 100 users"
+    assert task.events == [
+        ("task-job-submitted", {"retry": False, "run_id": "df-1", "seq": 7, "job_id": "V3-9"})
+    ]
+
+
+def test_a_wait_says_what_it_waits_for():
+    with pytest.raises(LookupError) as raised:
+        worker_tasks._answer(Watched(), MESSAGE, Wait(12.0, "rate_limited"))
+    assert raised.value.args == (12.0, "waits 12 s: Zendesk asked to wait")
+
+    rests = Wait(600.0, "job_slot", message=False)
+    assert worker_tasks._answer(Watched(), MESSAGE, rests) == "waits 600 s: a free job"
+
+
+def test_what_a_person_must_mend_fails_its_task():
+    with pytest.raises(RunError, match=r"does not accept the credential. See: deskfeed show df-1"):
+        worker_tasks._answer(Watched(), MESSAGE, Failed("invalid_credentials"))
+
+
+def test_a_planning_that_failed_fails_its_task(monkeypatch):
+    run = SimpleNamespace(error={"code": "query_failed"}, spool_complete=False)
+    ledger = SimpleNamespace(runs=SimpleNamespace(get=lambda run_id: run))
+    monkeypatch.setattr(orchestration_tasks, "parts", lambda: SimpleNamespace(ledger=ledger))
+
+    with pytest.raises(RunError, match="The query failed"):
+        orchestration_tasks._how_planned("df-1")
+
+
+def test_an_event_that_cannot_be_sent_changes_nothing():
+    task = Watched()
+    task.send_event = lambda *args, **kwargs: 1 / 0
+
+    worker_tasks.announce(task, "run-ended", run_id="df-1")

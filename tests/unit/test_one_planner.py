@@ -14,7 +14,9 @@ from worker.times import Times
 def started(monkeypatch):
     """The runs of which a planner was started; each stands still until the test ends it."""
     delivery = SimpleNamespace(admit=lambda run_id: (), close=lambda run_id: ())
-    parts = SimpleNamespace(times=Times(), delivery=delivery)
+    run = SimpleNamespace(error=None, spool_complete=True, rows_read=1234)
+    ledger = SimpleNamespace(runs=SimpleNamespace(get=lambda run_id: run))
+    parts = SimpleNamespace(times=Times(), delivery=delivery, ledger=ledger)
     monkeypatch.setattr(tasks, "parts", lambda: parts)
     monkeypatch.setattr(tasks, "_planners", {})
     monkeypatch.setattr(tasks.time, "monotonic", lambda: started.now)
@@ -33,7 +35,7 @@ def started(monkeypatch):
 def test_further_messages_start_no_further_planner(started):
     started.messages = ["df-1", "df-1"]
 
-    assert tasks.plan(v=1, run_id="df-1") == "done"
+    assert tasks.plan(v=1, run_id="df-1") == "1,234 rows planned"
     assert started.again == ["planned here already"] * 2
     assert started.runs == ["df-1"]
 
@@ -51,11 +53,11 @@ def test_a_planner_whose_lease_is_over_does_not_keep_the_run(started):
     tasks._planners["df-1"] = started.now - Times().lease - 1
     started.messages = []
 
-    assert tasks.plan(v=1, run_id="df-1") == "done"
+    assert tasks.plan(v=1, run_id="df-1") == "1,234 rows planned"
 
 
 def test_when_it_has_ended_the_next_message_plans_again(started):
     started.messages = []
     tasks.plan(v=1, run_id="df-1")
 
-    assert tasks.plan(v=1, run_id="df-1") == "done"
+    assert tasks.plan(v=1, run_id="df-1") == "1,234 rows planned"

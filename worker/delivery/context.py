@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from worker.delivery.permits import Permits, Ticket
-from worker.errors import DeskfeedError, DestinationError
+from worker.errors import DeskfeedError, DestinationError, LedgerError, Throttled
 from worker.failpoints import reach
 from worker.hints import Deliver, Failed, Finish, Hint
 from worker.ledger import Ledger
@@ -128,6 +128,13 @@ class Context:
         for run_id in self.ledger.runs.pause_destination(target.destination, error):
             log.error("run_paused", run_id=run_id, code=error.code, reason=error.message)
         return Failed(error.code)
+
+    def note_throttled(self, run_id: str, error: Throttled, seconds: float) -> None:
+        """Note for the run's report that Zendesk asked to wait; delivery does without the note."""
+        try:
+            self.ledger.history.note_throttled(run_id, error.scope, seconds)
+        except LedgerError as failed:
+            log.warning("throttling_not_noted", run_id=run_id, reason=failed.message)
 
     def settle_seconds(self, account: Account, rows: int) -> float:
         """How long to wait after an unclear POST before Zendesk has surely ended with it."""

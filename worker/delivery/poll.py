@@ -23,7 +23,7 @@ from worker.delivery.context import (
 from worker.delivery.permits import Ticket
 from worker.errors import DeskfeedError, DestinationError, Superseded, Throttled
 from worker.failpoints import reach
-from worker.hints import Deliver, Done, Hint, Poll, Step, Wait
+from worker.hints import Deliver, Done, Finish, Hint, Poll, Step, Wait
 from worker.ledger.records import Account, DueChunk, Target
 from worker.ledger.spool import Damaged
 from worker.log_context import about
@@ -71,7 +71,7 @@ class Poller:
             hints.extend(self._look(account, group))
         for ended in sorted({chunk.run_id for chunk in due}):
             hints.extend(self._in.go_on(ended))
-        return Done(tuple(hints))
+        return Done(tuple(hints), _told(due, hints))
 
     def _look(self, account: str, due: Sequence[DueChunk]) -> Sequence[Hint]:
         """One look at jobs of one destination."""
@@ -104,6 +104,8 @@ class Poller:
         seconds = self._in.times.unreachable
         if isinstance(error, Throttled):
             seconds = self._in.permits.throttled(account, error)
+            for run_id in sorted({chunk.run_id for chunk in due}):
+                self._in.note_throttled(run_id, error, seconds)
         if isinstance(error, DestinationError):
             self._in.pause_destination(due[0].target, error)
             seconds = self._in.times.longest_countdown
@@ -249,6 +251,16 @@ def _say_fenced(chunk: DueChunk, error: Superseded) -> None:
 
 def _per_full_chunk(chunk: DueChunk) -> float:
     return max(chunk.age_seconds - JOB_OVERHEAD_S, 0.05) * 100 / chunk.rows
+
+
+def _told(due: Sequence[DueChunk], hints: Sequence[Hint]) -> str:
+    """Return in words what a look came to."""
+    jobs = f"looked at {len(due)} job{'s' if len(due) != 1 else ''}"
+    next_looks = [hint.in_seconds for hint in hints if isinstance(hint, Poll)]
+    if next_looks:
+        jobs += f", the next look is in {min(next_looks):.0f} s"
+    ended = sum(isinstance(hint, Finish) for hint in hints)
+    return jobs + (", the run has ended" if ended else "")
 
 
 def _by_target(due: Sequence[DueChunk]) -> list[list[DueChunk]]:

@@ -215,7 +215,8 @@ class Submitter:
         hints: list[Hint] = list(self._in.admit(claim.run_id, ticket.next_in_s))
         if accepted.message:
             hints.append(Poll(claim.run_id, claim.seq, accepted.in_seconds))
-        return Done(tuple(hints))
+        what = f"job {job.job_id} submitted, {len(claim.profiles)} users"
+        return Done(tuple(hints), what, job.job_id)
 
     def _after(self, claim: Claim, account: Account, client: Client, error: DeskfeedError) -> Step:
         """What an error of the POST means for the chunk: one place, by class."""
@@ -248,7 +249,9 @@ class Submitter:
             cap = self._in.ledger.polling.lower_job_cap(account, JOB_CAP_S)
             log.info("job_cap_lowered", cap=cap, seconds=JOB_CAP_S)
         seconds = self._permits.throttled(account, error)
-        return self._retreat(claim, seconds, error.code, sent=True)
+        step = self._retreat(claim, seconds, error.code, sent=True)
+        self._in.note_throttled(claim.run_id, error, seconds)
+        return step
 
     def _refused(self, claim: Claim, error: Refused) -> Step:
         refused = self._chunks.note_refusal(claim, error.reason) if error.reason else 0
@@ -256,7 +259,8 @@ class Submitter:
             return self._all_refused(claim, refused, error)
         if len(claim.profiles) > 1:
             halves = self._chunks.split(claim)
-            return Done(tuple(Deliver(claim.run_id, seq) for seq in halves))
+            what = "refused as a whole: halved"
+            return Done(tuple(Deliver(claim.run_id, seq) for seq in halves), what)
         outcome = Outcome(
             claim.profiles[0].row, OutcomeKind.FAILED, "rejected_by_zendesk", error.message
         )

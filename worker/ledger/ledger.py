@@ -10,6 +10,7 @@ from worker.ledger.chunks import Chunks
 from worker.ledger.database import Clock, Database, open_database
 from worker.ledger.forgetting import Forgetting
 from worker.ledger.hashing import settle_hash_key
+from worker.ledger.history import History
 from worker.ledger.host import keep_to_one_host
 from worker.ledger.kept import Kept
 from worker.ledger.limits import AccountLimits
@@ -56,6 +57,7 @@ class Ledger:
         reports: who tells of a run that has ended.
         alerts: what must reach people, and what did.
         views: what people ask.
+        history: how a run went: what its report asks.
         kept: what is still held of people: rows to retry, digests of what arrived.
         retention: remove what is old enough.
         audit: who did what.
@@ -75,6 +77,7 @@ class Ledger:
     reports: Reports
     alerts: Alerts
     views: Views
+    history: History
     kept: Kept
     retention: Retention
     audit: Audit
@@ -144,6 +147,7 @@ def ledger_on(
         reports=Reports(database),
         alerts=Alerts(database, times),
         views=Views(database),
+        history=History(database),
         kept=Kept(database, hash_key),
         retention=Retention(database),
         audit=Audit(database),

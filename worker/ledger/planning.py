@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, insert
 
@@ -106,6 +106,12 @@ class Planning:
                 ],
             )
             store_packed(connection, run.run_id, [(seq, packed.blob) for seq, packed in numbered])
+
+    def configured(self, run: Run, digests: Mapping[str, str]) -> None:
+        """Record the digests of the configuration that the run is planned with, by file."""
+        with self._db.write() as connection:
+            self._runs.hold_plan(connection, run.run_id, run.plan_fence)
+            record(connection, self._db, "run_configured", run.run_id, None, **digests)
 
     def warn(self, run: Run, what: str) -> None:
         """Record what somebody should know of the run; `show` tells it. Without values of rows."""

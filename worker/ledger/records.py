@@ -358,3 +358,35 @@ class Event:
     kind: str
     seq: int | None
     data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A POST that Zendesk accepted.
+
+    Attributes:
+        at: ledger time of the job's id.
+        stamp: when it left, by the limiter's clock; seconds since the epoch.
+        users: how many were in it.
+    """
+
+    at: float
+    stamp: float
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRows:
+    """The rows of a run that got into chunks.
+
+    Attributes:
+        total: all of them.
+        sent: they were sent, and have their outcome.
+        on_the_way: they were sent, or are being sent, and have none yet.
+        waiting: still to be sent.
+    """
+
+    total: int
+    sent: int
+    on_the_way: int
+    waiting: int

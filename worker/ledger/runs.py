@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -57,18 +58,17 @@ class Runs:
                 self._refuse_second(connection, new)
                 declare(connection, new.target.account, new.limits)
                 connection.execute(insert(runs).values(**self._values(connection, new)))
-                record(
-                    connection,
-                    self._db,
-                    "run_created",
-                    new.run_id,
-                    orchestration=new.orchestration,
-                    origin=new.origin,
-                )
+                self._record_start(connection, new)
                 self._audit_start(connection, new)
                 return as_run(_row(connection, new.run_id)), True
         except Conflict:  # somebody started the same meanwhile; now it is there to be found
             return self.start(new)
+
+    def _record_start(self, connection: Connection, new: NewRun) -> None:
+        limits = asdict(new.limits)  # as declared now: the report draws the rate against them
+        about: dict[str, Any] = {"orchestration": new.orchestration, "limits": limits}
+        about["origin"] = new.origin
+        record(connection, self._db, "run_created", new.run_id, **about)
 
     def _audit_start(self, connection: Connection, new: NewRun) -> None:
         action = "retry" if new.parent_run else "run"
