@@ -24,7 +24,7 @@ from orchestrations.retrying import batches, spool_kept
 from orchestrations.rules import MappingRules
 from orchestrations.runs import Options, authorize, principal_of
 from orchestrations.sources import Variable, no_variable
-from orchestrations.spec import Orchestration, Thresholds
+from orchestrations.spec import Destination, Orchestration, Thresholds
 from orchestrations.staging import Staged
 from worker.errors import NotSent, RunError
 from worker.failpoints import reach
@@ -89,14 +89,18 @@ class Planner:
             DeskfeedError: why the run cannot go on; the caller fails the run with it.
             Superseded: another planner has taken over, or the run was stopped.
         """
-        self._authorize(run)
-        pre_flight = PreFlight(self._probe, self._permit, run.target.account, self._cache)
+        orchestration = self._catalog.orchestration(run.orchestration)
+        destination = self._catalog.destinations[orchestration.destination]
+        self._authorize(run, destination)
+        allow_pii = destination.allow_pii
+        pre_flight = PreFlight(
+            self._probe, self._permit, run.target.account, self._cache, allow_pii
+        )
         if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
             self._ledger.planning.clear(run)
             self._check(pre_flight)
-            spool_kept(self._ledger, run)
+            spool_kept(self._ledger, run, () if allow_pii else orchestration.pii)
             return
-        orchestration = self._catalog.orchestration(run.orchestration)
         self._ledger.planning.clear(run)
         found = self._check(pre_flight, orchestration)
         make = partial(pre_flight.mapper, orchestration, found=found)
@@ -105,10 +109,8 @@ class Planner:
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
             self._stage_and_spool(run, orchestration, make, Path(folder))
 
-    def _authorize(self, run: Run) -> None:
+    def _authorize(self, run: Run, destination: Destination) -> None:
         """Ask again whether whoever started the run may: its record is all that is trusted."""
-        orchestration = self._catalog.orchestration(run.orchestration)
-        destination = self._catalog.destinations[orchestration.destination]
         verb = "run" if run.parent_run is None else "retry"
         authorize(self._catalog, destination, principal_of(run), verb)
 

@@ -118,7 +118,8 @@ def _check_one(
             ) as result,
         ):
             answer["columns"] = list(result.columns)
-            mapper = mapper_for(orchestration, result.columns)
+            allow_pii = catalog.destinations[orchestration.destination].allow_pii
+            mapper = mapper_for(orchestration, result.columns, allow_pii=allow_pii)
             answer["warnings"] = list(mapper.warnings)
     except DeskfeedError as error:
         answer["error"] = error.as_dict()

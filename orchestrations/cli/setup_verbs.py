@@ -105,6 +105,9 @@ def _catalog_if_readable() -> Catalog | None:
 @click.option(
     "--restrict-pii", is_flag=True, help="Nobody with restricted access to PII may send to it."
 )
+@click.option(
+    "--allow-pii", is_flag=True, help="Columns that an orchestration marks as `pii` are sent to it."
+)
 @verb
 def destinations_add(
     name: str,
@@ -118,6 +121,7 @@ def destinations_add(
     secret_stdin: bool,
     admin_only: bool,
     restrict_pii: bool,
+    allow_pii: bool,
     as_json: bool,
 ) -> None:
     """Add the Zendesk account NAME to the catalog, if it answers to the credential.
@@ -137,6 +141,7 @@ def destinations_add(
         "credential": credential or name.replace("-", "_"),
         "admin_only": admin_only,
         "restrict_pii": restrict_pii,
+        "allow_pii": allow_pii,
     }
     destination = newdestination.describe(folder, name, values)
     new = _new_secrets(client_id, email, from_stdin=secret_stdin)
