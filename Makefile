@@ -15,7 +15,7 @@ FROM ?= 0
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit faults check docs lint format types imports mutants simulate screenshots bench-limiter bench-planning bench-delivery clean
+.PHONY: help setup demo up test unit faults check docs lint format types imports mutants simulate screenshots audit bench-limiter bench-planning bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about a minute, once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
-	    -c constraints.txt -e '.[dev,alerts,flower,postgres]'
+	    -c constraints.txt -e '.[dev,alerts,audit,flower,postgres]'
 	@touch $(STAMP)
 
 demo: setup  ## 2,500 customers from a CSV file into a local Zendesk stand-in, every row accounted for
@@ -70,9 +70,13 @@ format: setup  ## let ruff rewrite the code
 types: setup
 	@$(BIN)/mypy
 	@$(BIN)/mypy -p benchmarks
+	@$(BIN)/mypy -p tools
 
 imports: setup
 	@$(BIN)/lint-imports
+
+audit: setup  ## known vulnerabilities in the pinned packages (asks a service; DESKFEED_AUDIT=offline-ok)
+	@$(BIN)/python -m tools.audit
 
 bench-limiter: setup  ## measure the limiter beside two libraries (7 minutes; BENCH_ARGS='--seconds 10')
 	@$(BIN)/python -m benchmarks.limiter $(BENCH_ARGS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from orchestrations.attributes import (
@@ -44,10 +45,12 @@ class Layout:
     Attributes:
         placed: those that are sent, in order; each target once.
         warnings: one sentence for each column that is not sent and not meant to stay out.
+        withheld: what is marked as personal data and therefore not sent, by its target.
     """
 
     placed: tuple[Placed, ...]
     warnings: tuple[str, ...]
+    withheld: tuple[str, ...] = ()
 
 
 def targets(columns: Sequence[str], rules: MappingRules) -> list[str]:
@@ -57,13 +60,16 @@ def targets(columns: Sequence[str], rules: MappingRules) -> list[str]:
     return sorted({*known, *rules.constants, *rules.defaults})
 
 
-def lay_out(columns: Sequence[str], rules: MappingRules, fields: Fields = None) -> Layout:
+def lay_out(
+    columns: Sequence[str], rules: MappingRules, fields: Fields = None, *, allow_pii: bool = False
+) -> Layout:
     """Say what each column of a result is sent as.
 
     Args:
         columns: the result's column names, in order.
         rules: the orchestration's.
         fields: the account's user fields; None: not known, and no key is refused.
+        allow_pii: what the orchestration marks as personal data is sent.
 
     Raises:
         RunError: `missing_required_field` when no row could be sent; `unknown_user_field` when the
@@ -78,8 +84,10 @@ def lay_out(columns: Sequence[str], rules: MappingRules, fields: Fields = None) 
         if target is not None
     ]
     _refuse(columns, meant, rules)
-    _check_required(columns, {column.target for column in meant}, rules)
-    placed = tuple(column for column in meant if is_known(column.target))
+    withheld = frozenset() if allow_pii else frozenset(rules.pii)
+    _check_required(columns, {column.target for column in meant}, rules, withheld)
+    known = [column for column in meant if is_known(column.target)]
+    placed = tuple(column for column in known if column.target not in withheld)
     if fields is not None:
         _check_fields([*(column.target for column in placed), *_named(rules)], fields)
     warnings = tuple(
@@ -88,7 +96,29 @@ def lay_out(columns: Sequence[str], rules: MappingRules, fields: Fields = None) 
     if warnings and rules.strict:
         hint = "; `strict: true` refuses that (columns: {NAME: null} leaves a column out)"
         raise RunError("; ".join(warnings) + hint, code="invalid_columns")
-    return Layout(placed, warnings)
+    marked = [column for column in known if column.target in withheld]
+    given = {*rules.constants, *rules.defaults}
+    left_out = sorted({*(column.target for column in marked), *(given & withheld)})
+    return Layout(
+        placed,
+        (*warnings, *map(_withheld, left_out), *_unused_marks(known, rules)),
+        tuple(left_out),
+    )
+
+
+def _withheld(target: str) -> str:
+    return (
+        f"{quoted(target)} is marked as personal data (`pii`) and is not sent: the destination "
+        "does not say `allow_pii: true`"
+    )
+
+
+def _unused_marks(known: Sequence[Placed], rules: MappingRules) -> Iterator[str]:
+    """Yield a sentence for each mark that marks nothing: a misspelt one would protect nobody."""
+    sent = {*(column.target for column in known), *rules.constants, *rules.defaults}
+    for target in rules.pii:
+        if target not in sent:
+            yield f"`pii` marks {quoted(target)}, which is not sent{did_you_mean(target, sent)}"
 
 
 def _named(rules: MappingRules) -> Iterable[str]:
@@ -125,9 +155,31 @@ def _repeated(names: Sequence[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
-def _check_required(columns: Sequence[str], targets: set[str], rules: MappingRules) -> None:
+def _check_required(
+    columns: Sequence[str], targets: set[str], rules: MappingRules, withheld: AbstractSet[str]
+) -> None:
     """Raise `RunError` unless the columns can make a profile at all."""
-    has_name = {"name"} & {*targets, *rules.constants, *rules.defaults}
+    _refuse_lack(columns, targets, rules)
+    try:
+        _refuse_lack(columns, targets - withheld, rules, withheld)
+    except RunError:
+        raise RunError(
+            f"the orchestration marks {', '.join(map(quoted, sorted(withheld)))} as personal data "
+            "(`pii`), the destination does not say `allow_pii: true`, and nobody is named by what "
+            "is left",
+            code="missing_required_field",
+            resolution="Send people by an external_id and a name that are not marked, or set "
+            "`allow_pii: true` in the destination's file.",
+        ) from None
+
+
+def _refuse_lack(
+    columns: Sequence[str],
+    targets: AbstractSet[str],
+    rules: MappingRules,
+    withheld: AbstractSet[str] = frozenset(),
+) -> None:
+    has_name = {"name"} & ({*targets, *rules.constants, *rules.defaults} - withheld)
     missing = [] if has_name else ["`name`"]
     if "email" not in targets and "external_id" not in targets:
         missing.append("one of `email`, `external_id`")

@@ -100,9 +100,11 @@ class Mapper:
             values are sent by their own type.
         staff: keys (`worker.profile.key_of`) of the account's agents and admins; a row that is one
             of them is not sent.
+        allow_pii: what the orchestration marks as personal data is sent.
 
     Attributes:
         warnings: one sentence for each column that is not sent; names only.
+        withheld: what is marked as personal data and not sent, by the name it would be sent under.
         dropped: column -> values that were left out because they could not be sent, so far.
 
     Raises:
@@ -117,10 +119,11 @@ class Mapper:
         rules: MappingRules | None = None,
         fields: Fields = None,
         staff: AbstractSet[str] = frozenset(),
+        allow_pii: bool = False,
     ) -> None:
         rules = rules or MappingRules()
-        self._arguments = (tuple(columns), rules, fields, staff)
-        layout = lay_out(columns, rules, fields)
+        self._arguments = (tuple(columns), rules, fields, staff, allow_pii)
+        layout = lay_out(columns, rules, fields, allow_pii=allow_pii)
         made = _Maker(rules, fields)
         steps = [
             _Step(
@@ -135,12 +138,13 @@ class Mapper:
         is_field = [column.target.startswith(FIELD_PREFIX) for column in layout.placed]
         self._attributes = [s for s, nests in zip(steps, is_field, strict=True) if not nests]
         self._fields = [s for s, nests in zip(steps, is_field, strict=True) if nests]
-        self._user_base, self._fields_base = made.bases()
+        self._user_base, self._fields_base = made.bases(frozenset(layout.withheld))
         self._index = {column.target: column.index for column in layout.placed}
         self._staff = staff
         self._fails = rules.on_invalid_value == "fail_row"
         self._adds_tags = rules.tags == "add"
         self.warnings = layout.warnings
+        self.withheld = layout.withheld
         self.dropped: Counter[str] = Counter()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -248,6 +252,8 @@ def mapper_for(
     columns: Sequence[str],
     fields: Fields = None,
     staff: AbstractSet[str] = frozenset(),
+    *,
+    allow_pii: bool = False,
 ) -> Mapper:
     """Return the mapper of an orchestration's query; the one place that all go through.
 
@@ -256,18 +262,23 @@ def mapper_for(
         columns: the result's column names, in order.
         fields: as `Mapper`.
         staff: as `Mapper`; left out when the orchestration allows staff.
+        allow_pii: as the destination says; who forgets to ask it sends less, not more.
 
     Raises:
         RunError: as `Mapper`.
     """
     guarded = frozenset() if rules.allow_staff else frozenset(staff)
-    return Mapper(columns, rules=rules, fields=fields, staff=guarded)
+    return Mapper(columns, rules=rules, fields=fields, staff=guarded, allow_pii=allow_pii)
 
 
 def _rebuilt(
-    columns: Sequence[str], rules: MappingRules, fields: Fields, staff: AbstractSet[str]
+    columns: Sequence[str],
+    rules: MappingRules,
+    fields: Fields,
+    staff: AbstractSet[str],
+    allow_pii: bool,
 ) -> Mapper:
-    return Mapper(columns, rules=rules, fields=fields, staff=staff)
+    return Mapper(columns, rules=rules, fields=fields, staff=staff, allow_pii=allow_pii)
 
 
 class _Maker:
@@ -303,8 +314,11 @@ class _Maker:
             return _OMIT if self._rules.tags == "add" else []
         return None
 
-    def bases(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what is sent of a row without values: attributes, and user fields."""
+    def bases(self, withheld: AbstractSet[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what is sent of a row without values: attributes, and user fields.
+
+        A default of what is withheld must not go over what Zendesk has of everybody.
+        """
         user: dict[str, Any] = {"verified": True} if self._rules.verified else {}
         user["skip_verify_email"] = True
         fields: dict[str, Any] = {}
@@ -313,6 +327,8 @@ class _Maker:
             ("constants", self._rules.constants),
         ):
             for target, value in values.items():
+                if target in withheld:
+                    continue
                 place = fields if target.startswith(FIELD_PREFIX) else user
                 place[target.removeprefix(FIELD_PREFIX)] = self._sent(key, target, value)
         return user, fields

@@ -16,7 +16,7 @@ from orchestrations.spec import NAME_PATTERN, Destination
 from worker.errors import UsageError
 from worker.zendesk.auth import ApiToken, Secrets
 
-OPTIONAL = ("subdomain", "base_url", "admin_only", "restrict_pii")
+OPTIONAL = ("subdomain", "base_url", "admin_only", "restrict_pii", "allow_pii")
 """Keys that are left out of the file when they say nothing."""
 
 

@@ -25,7 +25,7 @@ from orchestrations.retrying import batches, spool_kept
 from orchestrations.rules import MappingRules
 from orchestrations.runs import Options, authorize, principal_of
 from orchestrations.sources import Variable, no_variable
-from orchestrations.spec import Orchestration, Thresholds
+from orchestrations.spec import Destination, Orchestration, Thresholds
 from orchestrations.staging import Staged
 from worker.errors import NotSent, RunError
 from worker.failpoints import reach
@@ -90,16 +90,21 @@ class Planner:
             DeskfeedError: why the run cannot go on; the caller fails the run with it.
             Superseded: another planner has taken over, or the run was stopped.
         """
-        self._authorize(run)
-        pre_flight = PreFlight(self._probe, self._permit, run.target.account, self._cache)
         orchestration = self._catalog.orchestration(run.orchestration)
+        destination = self._catalog.destinations[orchestration.destination]
+        self._authorize(run, destination)
+        allow_pii = destination.allow_pii
+        pre_flight = PreFlight(
+            self._probe, self._permit, run.target.account, self._cache, allow_pii
+        )
         self._ledger.planning.clear(run)
         self._ledger.planning.configured(run, digests(self._catalog, orchestration))
         found = self._check(pre_flight, orchestration)
         self._warn(run, found.doubts)
         if run.parent_run is not None:  # its rows lie in the ledger; nothing is queried
             # Whoever has become an agent since the rows were mapped must not be overwritten.
-            spool_kept(self._ledger, run, found.staff)
+            withheld = () if allow_pii else orchestration.pii
+            spool_kept(self._ledger, run, found.staff, withheld)
             return
         make = partial(pre_flight.mapper, orchestration, found=found)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,10 +112,8 @@ class Planner:
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
             self._stage_and_spool(run, orchestration, make, Path(folder))
 
-    def _authorize(self, run: Run) -> None:
+    def _authorize(self, run: Run, destination: Destination) -> None:
         """Ask again whether whoever started the run may: its record is all that is trusted."""
-        orchestration = self._catalog.orchestration(run.orchestration)
-        destination = self._catalog.destinations[orchestration.destination]
         verb = "run" if run.parent_run is None else "retry"
         authorize(self._catalog, destination, principal_of(run), verb)
 

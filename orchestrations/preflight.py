@@ -69,12 +69,14 @@ class PreFlight:
         permit: blocks until one more request may be sent; returns what its answer is told to.
         account: the Zendesk host, under which the cache keeps its fields.
         cache: keeps user fields for a short time; without one they are asked for each time.
+        allow_pii: the destination takes what an orchestration marks as personal data.
     """
 
     probe: Probe
     permit: Permit
     account: str = ""
     cache: FieldCache | None = None
+    allow_pii: bool = False
 
     def check(self, rules: MappingRules | None = None) -> Connection:
         """Ask the destination who we are, which user fields it has, and who its staff is.
@@ -131,12 +133,21 @@ class PreFlight:
             RunError: as `Mapper`.
         """
         try:
-            return mapper_for(rules, columns, found.fields, found.staff)
+            return self._mapper(rules, columns, found.fields, found.staff)
         except RunError as error:
             if error.code != "unknown_user_field" or self.cache is None:
                 raise
         # It may have been made since the fields were kept.
-        return mapper_for(rules, columns, self.asked_fields(), found.staff)
+        return self._mapper(rules, columns, self.asked_fields(), found.staff)
+
+    def _mapper(
+        self,
+        rules: MappingRules,
+        columns: Sequence[str],
+        fields: tuple[UserField, ...],
+        staff: frozenset[str],
+    ) -> Mapper:
+        return mapper_for(rules, columns, fields, staff, allow_pii=self.allow_pii)
 
 
 @contextmanager

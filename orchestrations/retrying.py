@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from orchestrations.access import Principal
+from orchestrations.attributes import FIELD_PREFIX
 from orchestrations.loader import Catalog
 from orchestrations.mapping import who_of_staff
 from orchestrations.runs import (
@@ -225,20 +226,28 @@ def _derived_key(ledger: Ledger, parent: Run, codes: tuple[str, ...]) -> str:
 # --- planning a retry -----------------------------------------------------------------------------
 
 
-def spool_kept(ledger: Ledger, run: Run, staff: AbstractSet[str] = frozenset()) -> None:
+def spool_kept(
+    ledger: Ledger,
+    run: Run,
+    staff: AbstractSet[str] = frozenset(),
+    withheld: Collection[str] = (),
+) -> None:
     """Take the rows over from the parent, chunk by chunk in short transactions; then the run sends.
 
     Args:
         ledger: where they lie.
         run: the retry.
         staff: keys (`worker.profile.key_of`) of the account's agents and admins, who get nothing.
+        withheld: attributes and `user_fields.<key>` that may not be sent now, though they could
+            when the parent was planned.
 
     Raises:
         RunError: `rows_gone` when they were pruned meanwhile.
         Superseded: another planner has taken over, or the run was stopped.
     """
     seq = 1
-    for group in batches(cut(_to_send(ledger, run, staff)), CHUNKS_A_TRANSACTION):
+    to_send = (without(profile, withheld) for profile in _to_send(ledger, run, staff))
+    for group in batches(cut(to_send), CHUNKS_A_TRANSACTION):
         ledger.planning.add_chunks(run, seq, group)
         seq += len(group)
     found = ledger.runs.get(run.run_id)
@@ -265,6 +274,30 @@ def _to_send(ledger: Ledger, run: Run, staff: AbstractSet[str]) -> Iterator[Prof
         if left_out:
             batch += 1
             ledger.planning.add_rejected(run, batch, left_out)
+
+
+def without(profile: Profile, withheld: Collection[str]) -> Profile:
+    """Return a profile without what may not be sent.
+
+    Raises:
+        RunError: nothing would tell any more whose it is.
+    """
+    if not withheld:
+        return profile
+    user = {key: value for key, value in profile.user.items() if key not in withheld}
+    fields = {
+        key: value
+        for key, value in user.pop("user_fields", {}).items()
+        if FIELD_PREFIX + key not in withheld
+    }
+    if "name" not in user or not {"external_id", "email"} & user.keys():
+        raise RunError(
+            "the kept rows name people only by what is marked as personal data (`pii`), and the "
+            "destination does not say `allow_pii: true`",
+            code="missing_required_field",
+            resolution="Set `allow_pii: true` in the destination's file, or take the mark away.",
+        )
+    return replace(profile, user=user | ({"user_fields": fields} if fields else {}))
 
 
 def _kept_rows(ledger: Ledger, run: Run, codes: tuple[str, ...]) -> Iterator[KeptRows]:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from orchestrations.attributes import ATTRIBUTES, FIELD_PREFIX, did_you_mean, is_known, refusal_of
 from orchestrations.model import CatalogModel, refusal
@@ -97,6 +97,8 @@ class MappingRules(CatalogModel):
         phone_region: country of phone numbers that are written without one, e.g. US.
         allow_staff: rows that are agents or admins of the account are sent as well.
         verified: False leaves `verified` out of what is sent (see docs/catalog.md: the risk).
+        pii: attributes and `user_fields.<key>` that are personal data beyond what it takes to find
+            a person; they are sent only to a destination that says `allow_pii: true`.
     """
 
     columns: dict[str, ColumnTarget] = Field(default_factory=dict)
@@ -110,6 +112,12 @@ class MappingRules(CatalogModel):
     phone_region: Annotated[str, AfterValidator(_region)] | None = None
     allow_staff: bool = False
     verified: bool = True
+    pii: tuple[Target, ...] = ()
+
+    @field_validator("pii", mode="before")
+    @classmethod
+    def _list_of_names(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _one_value_each(self) -> MappingRules:

@@ -289,6 +289,7 @@ class Destination(CatalogModel):
         limits: of all destinations of one account the strictest holds.
         admin_only: only administrators may send to it.
         restrict_pii: people with restricted access to personal data may not send to it.
+        allow_pii: columns that an orchestration marks as `pii` are sent to it.
     """
 
     name: Name
@@ -300,6 +301,7 @@ class Destination(CatalogModel):
     limits: Limits = Limits()
     admin_only: bool = False
     restrict_pii: bool = False
+    allow_pii: bool = False
 
     @model_validator(mode="after")
     def _one_address(self) -> Destination:

@@ -22,10 +22,12 @@ class Preview:
     Attributes:
         rows: profiles, and rows that are refused.
         warnings: what its owner should know; names of columns, no values.
+        withheld: what is marked as personal data and would not be sent, by its name.
     """
 
     rows: tuple[Profile | RejectedRow, ...] = field(repr=False)
     warnings: tuple[str, ...]
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def preview(
         mapper = make(result.columns)
         values = (row for batch in result.batches for row in batch)
         rows = tuple(mapper.map(number, row) for number, row in enumerate(values, start=1))
-        return Preview(rows, (*mapper.warnings, *left_out(mapper.dropped)))
+        warnings = (*mapper.warnings, *left_out(mapper.dropped))
+        return Preview(rows, warnings, mapper.withheld)
 
 
 def dry_run(

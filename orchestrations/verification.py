@@ -130,7 +130,8 @@ class Verifier:
         orchestration = self._catalog.orchestration(run.orchestration)
         reader = QueryReader(self._catalog, self._variable, self._scratch)
         options = Options.from_json(run.options)
-        make = partial(mapper_for, orchestration, fields=self._fields)
+        allow_pii = self._catalog.destinations[orchestration.destination].allow_pii
+        make = partial(mapper_for, orchestration, fields=self._fields, allow_pii=allow_pii)
         with reader.snapshot(orchestration, options, make).staged as staged:
             return self._compare_all(run, staged, sample, adds_tags=orchestration.tags == "add")
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NoReturn
@@ -22,7 +23,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from worker import broker, exposition, logs, messages, metrics, redaction
+from worker import broker, exposition, flower_access, logs, messages, metrics, redaction
 from worker.alive import FOLDER, AliveFile
 from worker.clients import Clients
 from worker.delivery import Context, Delivery
@@ -85,6 +86,8 @@ def make_app(config: Settings, times: Times) -> Celery:
         # this one; processes are had with `--pool processes`.)
         worker_pool="threads",
         worker_concurrency=config.concurrency,
+        # Outlives what Celery's own stumbles over; see worker.consumer.
+        worker_consumer="worker.consumer:CarefulConsumer",
         # Rate limits of Celery's own are per worker; ours is one for all (worker.limiter).
         worker_disable_rate_limits=True,
         # Operators look on through Flower.
@@ -138,7 +141,22 @@ def make_app(config: Settings, times: Times) -> Celery:
     return app
 
 
+def guard_flower(argv: Sequence[str]) -> None:
+    """Where this process becomes Flower, see to it that nobody looks in without a login."""
+    if not flower_access.is_flower(argv):
+        return
+    try:
+        left = flower_access.guard(argv, os.environ, settings().state_dir)
+    except UsageError as error:
+        raise SystemExit(f"{error.message} {error.resolution}") from None
+    if left is not None:
+        sys.stderr.write(
+            f"Flower: {flower_access.BASIC_AUTH} is not set; the login of this start is in {left}\n"
+        )
+
+
 broker.install()
+guard_flower(sys.argv)
 app = make_app(settings(), Times().scaled(settings().time_scale))
 
 
@@ -322,6 +340,10 @@ _own_queue = Queue(f"deskfeed.self.{secrets.token_hex(8)}", no_declare=True)
 
 @signals.worker_init.connect
 def _on_worker_init(**_: object) -> None:
+    from worker import control  # with it comes Celery's worker, which only a worker needs
+
+    control.limit_commands()
+    control.forget_foreign_tasks(app)
     try:
         if folder := os.environ.get(FOLDER_VARIABLE):
             exposition.make_folder(folder)  # before the pool's processes need it

@@ -10,11 +10,13 @@ done.
 **Garbage.** A message whose outside is as it should be and whose body is not makes Celery's request
 fail with a ValueError, which ends the worker; the message is not acknowledged, is delivered again,
 and ends the next. What in Redis is no message at all ends the worker as well. Both are now left
-alone: taken away, logged without their contents.
+alone: taken away, logged without their contents. So is what is larger than any message of ours
+could be: to take it apart would need several times its size of memory.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -28,6 +30,32 @@ from worker.errors import DeskfeedError
 
 log = structlog.get_logger(__name__)
 
+MOST_BYTES = 256 * 1024
+"""Of a message as it lies in Redis. Ours, events and remote control are a few KB at most."""
+
+LONGEST_WAIT = timedelta(days=1)
+"""Until a message may be meant to be done. Ours wait for seconds; a worker holds all in memory."""
+
+NO_MESSAGE = (ValueError, KeyError, TypeError, AttributeError)
+"""What kombu raises on something that is no message."""
+
+_decode = redis.loads  # type: ignore[attr-defined] # kombu's name for reading what lies in Redis
+
+
+class TooLarge(ValueError):
+    """A message is larger than any of ours; kombu and `CarefulChannel` leave such a one alone."""
+
+
+def decode(text: Any) -> Any:
+    """Read a message as it lies in Redis, unless it is too large.
+
+    Raises:
+        ValueError: it is, or it is no JSON.
+    """
+    if len(text) > MOST_BYTES:
+        raise TooLarge
+    return _decode(text)
+
 
 class PatientQoS(redis.QoS):
     """Speaks to Redis as long as its channel is open, and lets things be afterwards."""
@@ -38,6 +66,16 @@ class PatientQoS(redis.QoS):
             super().restore_unacked(client)
         elif self._delivered:
             self._delivered.clear()
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """Put back one that nobody acknowledged; what is no message goes for good."""
+        try:
+            super().restore_by_tag(tag, client, leftmost)
+        except NO_MESSAGE as error:
+            log.warning("message_left_alone", why="no message", error=type(error).__name__)
+            with self.channel.conn_or_acquire(client) as redis_client:  # type: ignore[attr-defined]
+                redis_client.hdel(self.unacked_key, tag)
+                redis_client.zrem(self.unacked_index_key, tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message."""
@@ -66,7 +104,7 @@ class CarefulChannel(redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[misc] # the stubs lack it
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except NO_MESSAGE as error:
             if self.closed:
                 raise
             # It is out of the queue already, and nobody could make anything of it.
@@ -80,6 +118,8 @@ class CarefulRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().__init__(*args, **kwargs)
+            if self.eta is not None and self.eta > datetime.now(UTC) + LONGEST_WAIT:
+                raise InvalidTaskError("waits too long")
         except (InvalidTaskError, ContentDisallowed, DecodeError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever somebody put into the body
@@ -105,3 +145,4 @@ class CarefulTask(Task[Any, Any]):
 def install() -> None:
     """Let every channel that kombu makes from now on be a careful and patient one."""
     redis.Transport.Channel = CarefulChannel
+    redis.loads = decode  # type: ignore[attr-defined]

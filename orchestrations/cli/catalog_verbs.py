@@ -168,7 +168,8 @@ def _check_one(
             answer["columns"] = list(result.columns)
             one = asked.get(orchestration.destination)
             known = one.connection.fields if one and one.connection else None
-            mapper = mapper_for(orchestration, result.columns, known)
+            allow_pii = catalog.destinations[orchestration.destination].allow_pii
+            mapper = mapper_for(orchestration, result.columns, known, allow_pii=allow_pii)
             answer["warnings"] = list(mapper.warnings)
     except DeskfeedError as error:
         answer["error"] = error.as_dict()

@@ -62,12 +62,13 @@ def fields_of(probe: Probe, permit: Permit, account: str) -> tuple[UserField, ..
     return pre_flight(probe, permit, account).fields()
 
 
-def pre_flight(probe: Probe, permit: Permit, account: str) -> PreFlight:
+def pre_flight(probe: Probe, permit: Permit, account: str, *, allow_pii: bool = False) -> PreFlight:
     """Return what asks an account before a run, with the cache of the state folder."""
     from orchestrations.field_cache import FieldCache
     from orchestrations.preflight import PreFlight
 
-    return PreFlight(probe, permit, account, FieldCache(settings().state_dir / "fields"))
+    cache = FieldCache(settings().state_dir / "fields")
+    return PreFlight(probe, permit, account, cache, allow_pii)
 
 
 def ages() -> Ages:

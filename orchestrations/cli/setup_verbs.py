@@ -106,6 +106,9 @@ def _catalog_if_readable() -> Catalog | None:
 @click.option(
     "--restrict-pii", is_flag=True, help="Nobody with restricted access to PII may send to it."
 )
+@click.option(
+    "--allow-pii", is_flag=True, help="Columns that an orchestration marks as `pii` are sent to it."
+)
 @verb
 def destinations_add(
     name: str,
@@ -119,6 +122,7 @@ def destinations_add(
     secret_stdin: bool,
     admin_only: bool,
     restrict_pii: bool,
+    allow_pii: bool,
     as_json: bool,
 ) -> None:
     """Add the Zendesk account NAME to the catalog, if it answers to the credential.
@@ -139,6 +143,7 @@ def destinations_add(
         "credential": credential or name.replace("-", "_"),
         "admin_only": admin_only,
         "restrict_pii": restrict_pii,
+        "allow_pii": allow_pii,
     }
     destination = newdestination.describe(folder, name, values)
     if not (client_id or email or secret_stdin) and _unknown(destination.credential):

@@ -76,7 +76,13 @@ def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json:
         rows = [row | {"user": row["user"] and masked_user(row["user"])} for row in rows]
     if as_json:
         print_json(
-            {"ok": True, "rows": rows, "warnings": warnings, "user_fields_known": not missing}
+            {
+                "ok": True,
+                "rows": rows,
+                "withheld": list(found.withheld),
+                "warnings": warnings,
+                "user_fields_known": not missing,
+            }
         )
         return
     for row in rows:
@@ -116,7 +122,8 @@ def maker(
                 "the account's user fields and staff could not be asked for, so values are shown "
                 f"by their own type: {error.message}"
             )
-            return mapper_for(orchestration, columns)
+            allow_pii = catalog.destinations[orchestration.destination].allow_pii
+            return mapper_for(orchestration, columns, allow_pii=allow_pii)
         return asking.mapper(orchestration, columns, found)
 
     with ExitStack() as stack:
@@ -137,7 +144,9 @@ def _asked(
         limits = runs.limits_of(catalog, target.account)
         leave = leave_for(target.account, limits, patience_s)
         try:
-            yield opened.pre_flight(client, leave.permit, target.account)
+            yield opened.pre_flight(
+                client, leave.permit, target.account, allow_pii=destination.allow_pii
+            )
         except DeskfeedError as error:
             leave.failed(error)
             raise

@@ -66,6 +66,9 @@ def verify(run_id: str, *, sample: int | None, as_json: bool) -> None:
     with opened.ledger() as ledger, _scratch() as scratch:
         run = runs.find_run(ledger, run_id)
         verification.refuse_unverifiable(run)
+        orchestration = catalog.orchestration(run.orchestration)
+        destination = catalog.destinations[orchestration.destination]
+        runs.authorize(catalog, destination, opened.myself(), "verify")
         with client_for(run.target, settings(), opened.times()) as client:
             leave = leave_for(run.target.account)
             reader = verification.Reader(client, leave.permit, leave.failed)
