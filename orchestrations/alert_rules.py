@@ -21,8 +21,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from orchestrations.document import Document, DocumentError, read_document
-from orchestrations.loader import InvalidCatalog, Problem, sentences
+from orchestrations.loader import InvalidCatalog, Problem
 from orchestrations.model import CatalogModel, refusal
+from orchestrations.sentences import sentences
 from orchestrations.spec import ALERTS_FILE, Name
 from worker.times import time_span
 

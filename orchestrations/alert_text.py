@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrations.alert_rules import AlertRules, Kind
-from orchestrations.report import WAITS, error_as_json, title_of, verdict
+from orchestrations.report import WAITS, explained, title_of, told, verdict
 from worker.ledger.alerts import Alert, AlertKind
 from worker.ledger.records import RunView
 from worker.ledger.states import RunState
-from worker.logs import redact
+from worker.redaction import redact
 
 Severity = Literal["success", "info", "warning", "failure"]
 
@@ -129,7 +129,8 @@ def _end(alert: Alert, view: RunView) -> Iterator[str]:
     sentence = verdict(view)
     yield f"{sentence[0].upper()}{sentence[1:]}."
     yield from _numbers(view)
-    yield from _error(view.run.error)
+    if view.run.error is not None:
+        yield from _error(view.run.error, view)
     yield from _reasons(view)
     yield ""
     yield f"See it: deskfeed show {alert.run_id}"
@@ -139,7 +140,7 @@ def _end(alert: Alert, view: RunView) -> Iterator[str]:
 
 
 def _pause(alert: Alert, view: RunView) -> Iterator[str]:
-    yield from _error({key: str(value) for key, value in alert.data.items()})
+    yield from _error({key: str(value) for key, value in alert.data.items()}, view)
     yield "Nothing more is sent to it; nothing is lost, and no attempt is used."
     yield from _numbers(view)
     yield ""
@@ -182,16 +183,22 @@ def _numbers(view: RunView) -> Iterator[str]:
     yield "Rows: " + ", ".join(f"{getattr(rows, word):,} {word}" for word in words) + "."
 
 
-def _error(error: Mapping[str, str] | None) -> Iterator[str]:
-    told = error_as_json(error)
-    if told is not None:
-        yield f"{told['title']} ({told['code']}): {told['message']}"
-        yield f"What to do: {told['resolution']}"
+def _error(error: Mapping[str, str], view: RunView) -> Iterator[str]:
+    said = told(error, view.run)
+    yield f"{said['title']} ({said['code']}): {said['message']}"
+    yield f"What to do: {said['resolution']}"
+    known = explained(said["code"], view.run)
+    if known is not None:
+        yield f"Whose fault: {known.fault.words}."
+        yield f"Type: {known.command}   Step by step: deskfeed explain {said['code']}"
 
 
 def _reasons(view: RunView) -> Iterator[str]:
     reasons = [(count, code) for (kind, code), count in view.reasons.items() if kind != "skipped"]
     for count, code in sorted(reasons, key=lambda found: (-found[0], found[1]))[:MOST_REASONS]:
         yield f"  {count:,} rows: {title_of(code)} ({code})"
+        known = explained(code, view.run)
+        if known is not None:
+            yield f"    {known.resolution}"
     if len(reasons) > MOST_REASONS:
         yield f"  and {len(reasons) - MOST_REASONS} other reasons"

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from worker.explanations import EXPLANATIONS, Explanation
+from orchestrations.report import explained
 from worker.ledger.records import RowOutcome, Run
 
 COLUMNS = (
@@ -71,19 +71,6 @@ def _remedies(codes: Iterable[str], run: Run) -> Iterator[str]:
             yield f"{code}: {known.title}. Whose fault: {known.fault.words}."
             yield f"  What to do: {known.resolution}"
             yield f"  More: deskfeed explain {code}"
-
-
-def explained(code: str, run: Run) -> Explanation | None:
-    """Return what a code means, its commands about this run; None for one that is not known."""
-    known = EXPLANATIONS.get(code)
-    if known is None:
-        return None
-    return known.filled(
-        run_id=run.run_id,
-        orchestration=run.orchestration,
-        destination=run.target.destination,
-        code=code,
-    )
 
 
 def _csv_line(values: Any) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker import hints
-from worker.explanations import EXPLANATIONS, fill
+from worker.explanations import EXPLANATIONS, Explanation, fill
 from worker.ledger.records import Event, Run, RunView
 from worker.ledger.states import RUN_ENDED, ChunkState, RunState
 
@@ -102,15 +102,35 @@ def started_by(run: Run) -> str:
 
 def error_of(run: Run) -> dict[str, str] | None:
     """Return why a run failed or is paused, with its title and commands to type as they stand."""
-    error = run.error
-    if error is None:
-        return None
+    return None if run.error is None else told(run.error, run)
+
+
+def told(error: Mapping[str, str], run: Run) -> dict[str, str]:
+    """Return an error with its title, and commands about this run.
+
+    Args:
+        error: code, message, resolution.
+        run: whose names stand for the placeholders.
+    """
     return {
         "code": error["code"],
         "title": title_of(error["code"]),
         "message": error["message"],
         "resolution": fill(error["resolution"], names_of(run)),
     }
+
+
+def explained(code: str, run: Run) -> Explanation | None:
+    """Return what a code means, its commands about this run; None for one that is not known."""
+    known = EXPLANATIONS.get(code)
+    if known is None:
+        return None
+    return known.filled(
+        run_id=run.run_id,
+        orchestration=run.orchestration,
+        destination=run.target.destination,
+        code=code,
+    )
 
 
 def names_of(run: Run) -> dict[str, str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrations import report
-from orchestrations.failures import explained
 from orchestrations.masking import MASK, masked_row
+from orchestrations.report import explained
 from orchestrations.reporting import series, timeline
 from orchestrations.reporting.journey import journey
 from orchestrations.reporting.model import Reason, RunReport, Tone, Verdict

@@ -45,7 +45,7 @@ def render(told: RunReport) -> str:
         flow=pictures.flow(told.journey),
         rate_chart=pictures.rate_chart(told.rate) if told.rate else None,
         jobs_chart=pictures.jobs_chart(told.jobs) if told.jobs else None,
-        error=report.error_as_json(told.view.run.error),
+        error=report.error_of(told.view.run),
         version=importlib.metadata.version("deskfeed"),
     )
 
