@@ -140,13 +140,14 @@ def beat(stage):
         process.wait()
 
 
-def test_beat_starts_what_is_due_and_the_end_of_that_what_comes_after(stage, beat):
+def test_beat_starts_what_is_due_and_what_comes_after_it_beside_a_file_that_is_wrong(stage, beat):
     due = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=1)
     text = (stage.catalog / "loyalty.yaml").read_text()
     (stage.catalog / "orders.yaml").write_text(
         f"{text}\nschedule: {{cron: '{due.minute} {due.hour} * * *'}}\n"
     )
     (stage.catalog / "report.yaml").write_text(f"{text}\nafter: orders\n")
+    (stage.catalog / "wrong.yaml").write_text("description: [\n")
     beat()
     with stage.ledger() as ledger:
         until(lambda: len(ledger.schedules.all()) == 2, "a tick to see both")
@@ -164,6 +165,7 @@ def test_beat_starts_what_is_due_and_the_end_of_that_what_comes_after(stage, bea
     assert f"started after {first.run_id}" in shown
     told = stage.json("schedule", "-n", "1")
     assert told["beat"]["last_tick_seconds_ago"] is not None
+    assert told["problems"][0].startswith("wrong.yaml:2")
     by_name = {one["orchestration"]: one for one in told["orchestrations"]}
     assert by_name["orders"]["last_run"]["run_id"] == first.run_id
     assert by_name["orders"]["then"] == ["report"]

@@ -74,7 +74,7 @@ def test_without_a_tick_somebody_is_told_how_to_start_beat(place, ledger):
 
     note_beat(ledger.recovery)
     shown, warned = told("-n", "1")
-    assert "Beat ticks: the last time 0 s ago" in shown
+    assert "Beat ticks: the last time " in shown
     assert warned == ""
 
 

@@ -207,6 +207,7 @@ def test_what_cron_takes_is_taken(expression):
     check_cron(expression)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="0123456789*/,-L#WMONJAN @\u00b2", max_size=25))
 def test_whatever_is_written_it_is_a_schedule_or_told(expression):
     try:
