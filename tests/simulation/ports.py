@@ -14,7 +14,7 @@ from tests.simulation.loop import Crash
 from worker.errors import LedgerError, Superseded
 from worker.ledger import Ledger
 
-PARTS = ("runs", "planning", "chunks", "polling", "outcomes", "recovery", "reports")
+PARTS = ("runs", "planning", "chunks", "polling", "outcomes", "recovery", "reports", "alerts")
 
 
 class Door:

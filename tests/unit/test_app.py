@@ -42,6 +42,7 @@ def test_task_names_are_the_promised_ones():
         orchestration_tasks.plan.name,
         orchestration_tasks.finish.name,
         orchestration_tasks.tick.name,
+        orchestration_tasks.alert.name,
         worker_tasks.deliver_chunk.name,
         worker_tasks.poll_job.name,
     }
@@ -88,6 +89,7 @@ def test_a_message_of_an_unknown_version_touches_nothing(monkeypatch):
         (worker_tasks.poll_job, {"seq": 1}),
         (orchestration_tasks.plan, {}),
         (orchestration_tasks.finish, {}),
+        (orchestration_tasks.alert, {}),
     ):
         assert task(v=2, run_id="df-1", **kwargs) == "unknown version"
 
@@ -170,6 +172,7 @@ def test_a_message_is_redelivered_only_after_every_countdown_is_long_over(conf):
 def test_no_secret_but_the_broker_url_is_in_the_configuration(monkeypatch):
     monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL", "canary@socktown.example")
     monkeypatch.setenv("DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN", "canary-token")
+    monkeypatch.setenv("DESKFEED_ALERTS__OPS", "slack://canary/canary/canary")
     conf = make_app(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0")), Times()).conf
 
     assert "canary" not in json.dumps(dict(conf), default=str)

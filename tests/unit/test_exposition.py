@@ -246,21 +246,25 @@ def test_chunks_that_wait_are_added_up_over_the_runs(shared, sending, ledger):
             ledger.chunks.wait(ledger.chunks.claim(run_id, seq, "w"), 9.0, why)
 
     values = read(shared)
-    waiting = {dict(labels)["why"]: v for (name, labels), v in values.items() if "wait" in name}
-    assert waiting == {"users": 3, "job_slot": 1}
+    assert of(values, "deskfeed_chunks_waiting") == {
+        (ACCOUNT, "users"): 3,
+        (ACCOUNT, "job_slot"): 1,
+    }
 
 
-def test_labels_are_accounts_and_reasons_only(shared, account, ledger):
+def test_labels_are_accounts_reasons_and_names_of_the_catalog_only(shared, account, ledger):
     ledger.chunks.admit("df-1", 1)
     ledger.chunks.wait(ledger.chunks.claim("df-1", 1, "w"), 9.0, "users")
     of_counters = {
         label for one in metrics.REGISTRY._collector_to_names for label in one._labelnames
     }
 
-    assert of_counters == {"account", "kind", "why", "scope", "reason"}
+    assert of_counters == {"account", "kind", "why", "scope", "reason", "channel"}
     assert {label for _, labels in read(shared) for label, _ in labels} == {
         "account",
         "gate",
+        "orchestration",
+        "state",
         "why",
     }
 

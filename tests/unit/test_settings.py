@@ -211,6 +211,34 @@ def test_a_variable_of_the_catalog_is_found_where_settings_are(monkeypatch, tmp_
     assert variable("WAREHOUSE_URL") == "from-the-environment"
 
 
+def test_addresses_of_alerts_are_secrets_by_the_channels_name(monkeypatch):
+    monkeypatch.setenv("DESKFEED_ALERTS__OPS_TEAM", "slack://hush/hush/hush")
+    monkeypatch.setenv("DESKFEED_ALERTS__NOBODY", "")
+
+    found = load_settings()
+    assert {name: url.get_secret_value() for name, url in found.alerts.items()} == {
+        "ops_team": "slack://hush/hush/hush"
+    }
+    assert "hush" not in repr(found)
+
+
+def test_a_channel_with_an_odd_name_is_refused_without_its_address(monkeypatch):
+    monkeypatch.setenv("DESKFEED_ALERTS__OPS-", "slack://hush")
+
+    with pytest.raises(UsageError, match="ALERTS") as caught:
+        load_settings()
+    assert "hush" not in caught.value.message
+
+
+def test_an_env_file_with_an_address_must_be_its_owners(tmp_path):
+    (tmp_path / ".env").write_text("DESKFEED_ALERTS__OPS=slack://hush\n")
+    (tmp_path / ".env").chmod(0o644)
+
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert caught.value.code == "secrets_readable"
+
+
 KEY = "a:" + "A" * 43 + "="
 
 
@@ -253,6 +281,16 @@ def test_everything_that_the_log_must_leave_out_is_told(monkeypatch):
     monkeypatch.setenv("DESKFEED_LEDGER_URL", "postgresql+psycopg://me:ledgerpass@h/x")
     monkeypatch.setenv("DESKFEED_CREDENTIALS__S__API_TOKEN", "token-token")
     monkeypatch.setenv("DESKFEED_CREDENTIALS__S__CLIENT_SECRET", "client-secret")
+    monkeypatch.setenv("DESKFEED_ALERTS__OPS", "slack://hush/hush/hush")
 
-    wanted = {KEY, KEY[2:], "h" * 32, "pass%2Fword", "pass/word", "ledgerpass", "token-token"}
+    wanted = {
+        "slack://hush/hush/hush",
+        KEY,
+        KEY[2:],
+        "h" * 32,
+        "pass%2Fword",
+        "pass/word",
+        "ledgerpass",
+        "token-token",
+    }
     assert wanted | {"client-secret"} <= {*load_settings().hidden()}
