@@ -18,11 +18,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
 import yaml
-from stage import ROOT, free_port, until
+from stage import ROOT, free_port
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 
@@ -32,6 +34,9 @@ _IMAGE = re.findall(
     re.MULTILINE,
 )
 """The variables that the image sets, beside PATH."""
+
+READY_S = 180.0
+LOOK_EVERY_S = 1.0
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -61,10 +66,8 @@ class Container:
 
     def _mount_folders(self, compose: ComposeSet) -> None:
         for each in (*self._spec.get("volumes", ()), *self._spec.get("tmpfs", ())):
-            parts = each.split(":")
-            _source, target = (parts[0], parts[1]) if each.count(":") and "/" in parts[1] else (
-                "", parts[0]
-            )  # fmt: skip
+            first, _, second = each.partition(":")
+            target = second.partition(":")[0] if second.startswith("/") else first
             if target in ("/tmp", "/catalog"):
                 continue
             place = self._folder / target.strip("/").replace("/", "-")
@@ -245,7 +248,16 @@ class ComposeSet:
     def await_health(self, service: str) -> None:
         """Wait until the healthcheck of every process of a service says yes."""
         for container in self._containers[service]:
-            until(container.is_healthy, f"{container.name} to be healthy; see {container.log}", 120)
+            self._await(container)
+
+    @staticmethod
+    def _await(container: Container) -> None:
+        """Ask seldom, as an engine does: each check is a process that takes time from the rest."""
+        end = time.monotonic() + READY_S
+        while not container.is_healthy():
+            if time.monotonic() > end:
+                pytest.fail(f"{container.name} does not become healthy:\n{container.last_lines()}")
+            time.sleep(LOOK_EVERY_S)
 
     def restart(self, service: str, number: int) -> int:
         """End a process of a service and start it anew, as a rolling restart does.
@@ -256,7 +268,7 @@ class ComposeSet:
         container = self._containers[service][number - 1]
         code = container.stop()
         container.start()
-        until(container.is_healthy, f"{container.name} to be healthy again", 120)
+        self._await(container)
         return code
 
     def stop(self) -> dict[str, int]:
@@ -267,7 +279,7 @@ class ComposeSet:
         """Run the command in the first worker, as `docker compose exec worker deskfeed` does."""
         worker = self._containers["worker"][0]
         return subprocess.run(
-            ["deskfeed", *words] if os.name == "nt" else [self.programs / "deskfeed", *words],
+            [self.programs / "deskfeed", *words],
             env=worker.environment,
             cwd=self.folder,
             capture_output=True,

@@ -24,7 +24,7 @@ def get(url, login=None):
 
 @pytest.mark.postgres
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_the_whole_set_comes_up_delivers_and_ends_when_asked_to(backend, ledger_url, tmp_path):
     with Sandbox(port=0, seconds_per_user=0.01) as sandbox:
         catalog = write_catalog(tmp_path / "catalog", url=sandbox.url)

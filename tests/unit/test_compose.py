@@ -289,3 +289,12 @@ def test_everything_that_the_image_copies_exists_and_is_let_in():
         assert f"!{name}" in ignore
     assert "*" in ignore
     assert "**/.env" in ignore
+
+
+def test_the_list_that_is_scaled_by_is_celerys_queue():
+    from worker.app import KEY_PREFIX, app
+
+    text = (ROOT / "docs" / "operations.md").read_text()
+
+    assert f'listName: "{KEY_PREFIX}{app.conf.task_default_queue}"' in text
+    assert "python, -m, worker.health" in text
