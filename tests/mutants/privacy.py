@@ -45,8 +45,8 @@ MUTANTS = [
     mutant(
         "a worker that holds a forgotten row is not overtaken",
         FORGETTING,
-        "                fence=chunks.c.fence + 1,\n",
-        "",
+        "            if chunk.state == ChunkState.CLAIMED:\n",
+        "            if chunk.state == ChunkState.POLLING:\n",
         FORGET + "a_worker_that_held_the_row_is_overtaken_before_it_sends",
         FORGET + "a_row_that_is_not_sent_is_skipped_and_the_rest_can_be_sent",
     ),
