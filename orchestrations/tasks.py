@@ -141,8 +141,10 @@ def finish(*args: Any, **kwargs: Any) -> str:
 
 
 @app.task(name="orchestrations.tick")
-def tick() -> str:
+def tick(*_args: Any, **_kwargs: Any) -> str:
     """Beat's heartbeat: look for work that stands still, even if no worker's own sweeper does.
+
+    What a message of it holds is of no interest; taken as arguments it would end as a traceback.
 
     Once a day it also removes from the ledger what is old enough.
     """

@@ -22,7 +22,7 @@ _PROCESS = re.compile(rf"\W?(celery|worker\d*|gen\d+)@{re.escape(socket.gethostn
 
 _SECRET = re.compile(r"(?i)\b(basic|bearer)\s+[a-z0-9+/=._~-]{8,}")
 _URL_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def redact(text: str) -> str:

@@ -79,6 +79,7 @@ def strange(folder):
     yield message("forged-who", "orchestrations.start", body=json.dumps(
         [[], {"orchestration": "loyalty", "principal": "root", "groups": ["wheel"]}, {}]
     ))  # fmt: skip
+    yield message("tick", "orchestrations.tick", body=json.dumps([[], {"canary": 1}, {}]))
     yield message("escapes", task="worker.\x1b[2Jcanary\n2026 INFO run_finished")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import delivery, fairness, gate, promises, windows
+from . import delivery, fairness, gate, guards, promises, windows
 
 MUTANTS = [
     *windows.MUTANTS,
@@ -10,5 +10,6 @@ MUTANTS = [
     *fairness.MUTANTS,
     *delivery.MUTANTS,
     *promises.MUTANTS,
+    *guards.MUTANTS,
 ]
 """All of them, in the order in which they are run. A further list is added here."""
