@@ -58,7 +58,10 @@ def decode(text: Any) -> Any:
     """
     if len(text) > MOST_BYTES:
         raise TooLarge
-    return _decode(text)
+    try:
+        return _decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 class PatientQoS(redis.QoS):
@@ -128,10 +131,10 @@ class CarefulChannel(redis.Channel):
 class CarefulRequest(Request):
     """Calls a message that cannot be unpacked invalid: those Celery knows to reject."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            super().__init__(*args, **kwargs)
-            _refuse(self, self._request_dict, self._message.payload)
+            super().__init__(message, *args, **kwargs)
+            _refuse(self, message.headers, message.payload)
         except (InvalidTaskError, ContentDisallowed, DecodeError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever somebody put into the body

@@ -116,6 +116,8 @@ def test_what_is_larger_than_any_message_is_not_even_taken_apart():
     app_module.broker.install()
     assert kombu_redis.loads is decode
     assert decode(json.dumps("x" * (MOST_BYTES - 2))) == "x" * (MOST_BYTES - 2)
+    with pytest.raises(ValueError, match="nested too deep"):
+        decode("[" * 100_000)
     with pytest.raises(broker.TooLarge):
         decode(json.dumps("x" * MOST_BYTES))
 
