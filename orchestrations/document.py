@@ -7,6 +7,7 @@ somebody may have pasted a secret.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ def read_document(path: Path) -> Document:
         DocumentError: it is too large, not UTF-8, not YAML, or not a mapping of keys to values.
         OSError: it cannot be read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device has no end
+        raise DocumentError(1, "is no file")
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:

@@ -20,6 +20,9 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet takes for the beginning of a formula, full-width forms included."""
 
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that a terminal obeys and does not show, directions of writing among them."""
+
 _CONTROLS = ("\t", "\r", "\n", "\0")
 
 
@@ -57,7 +60,8 @@ def lines(rows: Iterator[RowOutcome], run: Run, style: str) -> Iterator[str]:
             yield _csv_line(as_json(row, run).values())
         else:
             who = row.external_id or row.email or "-"
-            yield f"row {row.row}  {who}  {row.kind}  {row.code}  {row.detail or ''}".rstrip()
+            line = f"row {row.row}  {who}  {row.kind}  {row.code}  {row.detail or ''}".rstrip()
+            yield visible(line)
     if style == "table":
         yield from _remedies(codes, run)
 
@@ -78,6 +82,14 @@ def _csv_line(values: Any) -> str:
     # Before Python 3.13 only characters of the line's end are quoted inside a value.
     csv.writer(buffer, lineterminator="\r\n").writerow(cell(value) for value in values)
     return buffer.getvalue().removesuffix("\r\n")
+
+
+def visible(text: str) -> str:
+    """Return text for a terminal: what would move its cursor or turn its words is written out.
+
+    A value of the source could else hide lines, or show others than there are.
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def cell(value: object) -> object:

@@ -358,7 +358,13 @@ def _is_name(placeholder: str) -> bool:
 
 def _read_query(path: Path) -> tuple[str, str]:
     """Return the text of a query file and what is wrong with it; one of both is empty."""
+    # The database's words about a wrong query repeat a piece of it; a link to a file of secrets
+    # would show them to somebody who may write queries and not read the machine.
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        return "", f"{path.name!r} leads out of the catalog folder"
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError
         with path.open("rb") as file:
             raw = file.read(MAX_QUERY_BYTES + 1)
     except OSError:

@@ -211,8 +211,10 @@ def _say_if_alerts_cannot_be_sent(**_: object) -> None:
 
 
 @app.task(name="orchestrations.tick")
-def tick() -> str:
+def tick(*_args: Any, **_kwargs: Any) -> str:
     """Beat's heartbeat: start what is due, and look for work that stands still.
+
+    What a message of it holds is of no interest; taken as arguments it would end as a traceback.
 
     Once a day it also removes from the ledger what is old enough.
     """

@@ -16,6 +16,7 @@ could be: to take it apart would need several times its size of memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +37,9 @@ MOST_BYTES = 256 * 1024
 LONGEST_WAIT = timedelta(days=1)
 """Until a message may be meant to be done. Ours wait for seconds; a worker holds all in memory."""
 
+MOST_ID_CHARS = 255
+"""Of the id of a message; it stands in two lines of the log."""
+
 NO_MESSAGE = (ValueError, KeyError, TypeError, AttributeError)
 """What kombu raises on something that is no message."""
 
@@ -54,7 +58,10 @@ def decode(text: Any) -> Any:
     """
     if len(text) > MOST_BYTES:
         raise TooLarge
-    return _decode(text)
+    try:
+        return _decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 class PatientQoS(redis.QoS):
@@ -111,19 +118,45 @@ class CarefulChannel(redis.Channel):
             log.warning("message_left_alone", why="no message", error=type(error).__name__)
             return None
 
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
+        try:
+            return bool(super()._deliver_fanout_message(message, exchange))  # type: ignore[misc]
+        except NO_MESSAGE as error:
+            if self.closed:
+                raise
+            log.warning("message_left_alone", why="no message", error=type(error).__name__)
+            return False
+
 
 class CarefulRequest(Request):
     """Calls a message that cannot be unpacked invalid: those Celery knows to reject."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            super().__init__(*args, **kwargs)
-            if self.eta is not None and self.eta > datetime.now(UTC) + LONGEST_WAIT:
-                raise InvalidTaskError("waits too long")
+            super().__init__(message, *args, **kwargs)
+            _refuse(self, message.headers, message.payload)
         except (InvalidTaskError, ContentDisallowed, DecodeError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever somebody put into the body
             raise InvalidTaskError(type(error).__name__) from None
+
+
+def _refuse(request: Request, headers: Mapping[str, Any], payload: Any) -> None:
+    """Raise `InvalidTaskError` for what no message of ours has; its words hold nothing of it."""
+    args, kwargs, embed = payload
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise InvalidTaskError("its arguments are none")
+    if embed is not None and (not isinstance(embed, dict) or any(embed.values())):
+        raise InvalidTaskError("it carries other tasks")
+    task_id: Any = headers.get("id")
+    if not isinstance(task_id, str) or len(task_id) > MOST_ID_CHARS or not task_id.isprintable():
+        raise InvalidTaskError("its id is none")
+    if headers.get("shadow") or any(headers.get("timelimit") or ()):
+        raise InvalidTaskError("it has a name or limits of its own")
+    if not isinstance(headers.get("retries", 0), int | None):
+        raise InvalidTaskError("its retries are no number")
+    if request.eta is not None and request.eta > datetime.now(UTC) + LONGEST_WAIT:
+        raise InvalidTaskError("it waits too long")
 
 
 class CarefulTask(Task[Any, Any]):

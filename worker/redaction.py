@@ -39,7 +39,7 @@ _ASSIGNED = re.compile(
     r"(?i)\b(token|access_token|client_secret|secret|password|passwd|pwd)=[^\s&;,]+"
 )
 _URL_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _PLAIN = (bool, int, float, type(None))
 

@@ -92,11 +92,14 @@ def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json:
 
 
 def _say_row(row: dict[str, Any]) -> None:
+    from orchestrations.failures import visible
+
     if row["user"] is None:
         click.echo(f"row {row['row']}: not sent: {row['code']}: {row['detail']}")
     else:
         text = orjson.dumps(row["user"], option=orjson.OPT_INDENT_2).decode()
-        click.echo(f"row {row['row']}: {text}")
+        lines = map(visible, text.split("\n"))  # JSON's own ends of lines; its texts have none
+        click.echo(f"row {row['row']}: " + "\n".join(lines))
 
 
 @contextmanager

@@ -26,8 +26,8 @@ from worker.errors import (
 )
 from worker.profile import Profile
 from worker.zendesk.answer import RateHeaders
-from worker.zendesk.auth import BasicToken
-from worker.zendesk.client import MAX_FIELD_PAGES, ZendeskClient
+from worker.zendesk.auth import BasicToken, OAuthClient
+from worker.zendesk.client import MAX_FIELD_PAGES, ZendeskClient, unlimited
 from worker.zendesk.replies import Identity, JobAccepted, JobState
 
 PEM = Path(__file__).parent / "data" / "self_signed.pem"
@@ -342,6 +342,38 @@ def test_a_redirect_is_never_followed(connect, code, same_scheme):
     assert error.code == "unexpected_redirect"
     assert "127.0.0.1" in error.message
     assert len(server.requests) == 1
+    assert other.connections == []
+
+
+OAUTH = OAuthClient("client-zoe", SecretStr("s3cret"))
+KINDS = {
+    "bulk POST": (AUTH, lambda client: client.create_or_update_many(ZOE)),
+    "jobs": (AUTH, lambda client: client.job_statuses(["V3-zoe"])),
+    "show_many": (AUTH, lambda client: client.users_show_many(["zoe-1"])),
+    "search": (AUTH, lambda client: client.users_search(email="zoe@x.example")),
+    "users/me": (AUTH, lambda client: client.whoami()),
+    "user_fields": (AUTH, lambda client: client.user_fields(unlimited)),
+    "staff": (AUTH, lambda client: client.staff(unlimited)),
+    "OAuth token": (OAUTH, lambda client: client.whoami()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_request_follows_a_redirect_and_the_second_host_hears_nothing(kind):
+    secrets, ask = KINDS[kind]
+    codes = iter([301, 302, 303, 307, 308])
+    with Server(saying(JOB)) as other:
+
+        def answer(sock, request):
+            sock.sendall(reply(b"", next(codes), Location=f"http://127.0.0.1:{other.port}/zoe"))
+            return True
+
+        with Server(answer) as server:
+            for _ in range(5):
+                with ZendeskClient(server.url, secrets) as client:
+                    error = failing(lambda client=client: ask(client))
+                assert error.code == "unexpected_redirect"
+        assert len(server.requests) == 5
     assert other.connections == []
 
 

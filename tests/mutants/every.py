@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import alerts, delivery, fairness, gate, privacy, promises, schedules, windows
+from . import alerts, delivery, fairness, gate, guards, privacy, promises, schedules, windows
 
 MUTANTS = [
     *windows.MUTANTS,
@@ -13,5 +13,6 @@ MUTANTS = [
     *alerts.MUTANTS,
     *privacy.MUTANTS,
     *schedules.MUTANTS,
+    *guards.MUTANTS,
 ]
 """All of them, in the order in which they are run. A further list is added here."""
