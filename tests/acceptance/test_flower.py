@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def asked(url, path):
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return ""
     except (urllib.error.URLError, ConnectionError):
         return ""
 
@@ -115,23 +119,29 @@ def found(page, url, words):
     return rows.all_inner_texts()
 
 
-def test_a_search_for_the_run_finds_its_chunks_and_what_was_done(page, played):
+def test_a_search_for_a_chunk_of_the_run_finds_what_was_done_with_it(page, played):
     url, delivered, _, _ = played
-    rows = found(page, url, f"{delivered}")
 
     for seq in (1, 2, 3):
-        (chunk,) = (row for row in rows if f"{delivered}.{seq:06d}.deliver" in row and "job" in row)
-        assert "SUCCESS" in chunk
-        assert "submitted, " in chunk
-    assert any(".poll." in row and "looked at" in row for row in rows)
-    assert any(".plan." in row and "250 rows planned" in row for row in rows)
-    assert any(".finish." in row and "250 of 250 rows delivered" in row for row in rows)
+        rows = found(page, url, f"{delivered}.{seq:06d}.deliver")
+        assert any(
+            "SUCCESS" in row and re.search("job .* submitted, .* users", row) for row in rows
+        )
+    assert any("looked at " in row for row in found(page, url, f"{delivered} poll"))
+    assert any("250 rows planned" in row for row in found(page, url, f"{delivered}.plan"))
+    told = found(page, url, f"{delivered}.finish")
+    assert any("250 of 250 rows delivered" in row for row in told)
 
 
 def test_a_wait_says_what_it_waited_for(page, played):
     url, delivered, _, _ = played
+    waits = [
+        re.findall(r"waits \d+ s: [a-zA-Z' ]+", row)
+        for seq in (1, 2, 3)
+        for row in found(page, url, f"{delivered}.{seq:06d}.deliver")
+    ]
 
-    assert any("waits 3 s: Zendesk asked to wait" in row for row in found(page, url, delivered))
+    assert any(waits), waits
 
 
 def test_a_failed_run_is_red_and_names_the_command_that_tells_more(page, played):
@@ -173,4 +183,5 @@ def test_no_customer_is_seen_anywhere_in_flower(played):
 def test_nobody_gets_in_without_the_password(played):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{played[0]}/api/tasks", timeout=30)
+    refused.value.close()
     assert refused.value.code == 401
