@@ -48,6 +48,7 @@ class Asked:
             "url": self.destination.url,
             "role": found.role if found else None,
             "user_fields": len(found.fields) if found else None,
+            "bulk_import": "unknown",  # only a bulk upsert shows it
             "warnings": list(self.warnings),
             "not_asked": self.not_asked,
             "error": self.error.as_dict() if self.error else None,

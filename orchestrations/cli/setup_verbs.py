@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import SecretStr
@@ -17,8 +17,8 @@ from worker.errors import CatalogError, DeskfeedError, UsageError
 from worker.settings import settings
 
 if TYPE_CHECKING:
+    from orchestrations.cli.connections import Asked
     from orchestrations.loader import Catalog
-    from orchestrations.spec import Destination
     from worker.zendesk.auth import Secrets
 
 ENV_FILE = Path(".env")
@@ -131,7 +131,7 @@ def destinations_add(
     asked for without echo (or read from standard input) and kept in `.env`, for its owner only.
     """
     from orchestrations import newdestination
-    from orchestrations.cli.connections import connect
+    from orchestrations.cli.connections import Asked, connect, token_warning
 
     folder = settings().catalog
     if subdomain is None and base_url is None:
@@ -150,18 +150,20 @@ def destinations_add(
         client_id = click.prompt("Identifier of a confidential OAuth client (docs/credentials.md)")
     new = _new_secrets(client_id, email, from_stdin=secret_stdin)
     try:
-        role = connect(destination, new, again=f"deskfeed destinations add {name} …").role
+        found = connect(destination, new, again=f"deskfeed destinations add {name} …")
     except DeskfeedError as error:
         error.message = f"{error.message}. Nothing was saved"
         raise
     if new is not None:
         newdestination.save_secrets(ENV_FILE, newdestination.variables(destination.credential, new))
+        settings.cache_clear()  # they are in the settings now
     path = newdestination.save(folder, destination)
     with opened.ledger() as ledger:
         ledger.audit.note(
             opened.principal(), "destinations add", destination.name, url=destination.url
         )
-    _say_added(destination, path, role, as_json=as_json)
+    asked = Asked(destination, found, warnings=token_warning(destination) + found.doubts)
+    _say_added(asked, path, as_json=as_json)
 
 
 def _unknown(credential: str) -> bool:
@@ -194,20 +196,17 @@ def _secret(what: str, *, from_stdin: bool) -> SecretStr:
     return SecretStr(text.strip())
 
 
-def _say_added(destination: Destination, path: Path, role: str, *, as_json: bool) -> None:
+def _say_added(asked: Asked, path: Path, *, as_json: bool) -> None:
+    from orchestrations.preflight import IMPORT_UNSEEN
+
+    destination = asked.destination
     if as_json:
-        answer: dict[str, Any] = {
-            "ok": True,
-            "destination": destination.name,
-            "url": destination.url,
-            "credential": destination.credential,
-            "role": role,
-            "file": str(path),
-        }
-        print_json(answer)
+        added = {"credential": destination.credential, "file": str(path)}
+        print_json({"ok": True, **asked.as_json(), **added})
         return
-    click.echo(f"{destination.url} answers; our role there is {role}. Saved: {path}")
-    click.echo(
-        f"Next: name it in an orchestration (destination: {destination.name}), then: "
-        "deskfeed run ORCHESTRATION --sample 10 --wait"
-    )
+    for warning in asked.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(asked.sentence())
+    click.echo(f"Saved: {path}")
+    click.echo(f"Next: name it in an orchestration (destination: {destination.name}).")
+    click.echo(IMPORT_UNSEEN)

@@ -81,7 +81,7 @@ def test_every_error_code_has_a_title_and_a_resolution():
     for code, explanation in EXPLANATIONS.items():
         assert explanation.title, code
         assert explanation.resolution.endswith(
-            (".", "NAME", "RUN", "ORCHESTRATION", "check", "runs", "last")
+            (".", "NAME", "RUN", "ORCHESTRATION", "check", "list", "runs", "last")
         ), code
 
 
