@@ -57,8 +57,8 @@ def test_a_ledger_that_is_refused_leaves_no_connection_open(on, sqlite_url, monk
     on("red", sqlite_url)
     opened = []
 
-    def kept_open_database(url, clock):
-        opened.append(open_database(url, clock))
+    def kept_open_database(*words):
+        opened.append(open_database(*words))
         return opened[-1]
 
     monkeypatch.setattr(ledger_module, "open_database", kept_open_database)

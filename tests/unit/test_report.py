@@ -41,6 +41,8 @@ def test_show_has_the_promised_shape(ledger, sending):
         "state": "sending",
         "parent_run": None,
         "retries": [],
+        "origin": "manual",
+        "key": "df-1",
         "rows": {
             "read": 3, "created": 1, "updated": 1, "failed": 0, "skipped": 0, "unconfirmed": 0,
             "pending": 1,

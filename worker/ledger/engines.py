@@ -125,7 +125,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         # People's rows that are removed are overwritten, in the file and in what is left of the
-        # log. SQLite is mostly built so; measured, it costs planning nothing.
+        # log. SQLite is mostly built so.
         cursor.execute("PRAGMA secure_delete=ON")
         cursor.execute("PRAGMA journal_size_limit=0")
         cursor.close()
