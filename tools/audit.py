@@ -29,7 +29,7 @@ KNOWN = Path(__file__).with_name("known_findings.toml")
 FOUND = 1
 NOT_AUDITED = 3
 
-FIRST_S = 45.0
+FIRST_S = 25.0
 """So long one package may take; then no service is in reach."""
 
 ALL_S = 600.0
