@@ -74,7 +74,7 @@ class OnARealServer(Histories):
 
 TestHistories = OnARealServer.TestCase
 TestHistories.settings = settings(
-    max_examples=100,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -20,7 +20,7 @@ class OnASmallRedis(Histories):
 
 TestHistories = OnASmallRedis.TestCase
 TestHistories.settings = settings(
-    max_examples=300,
+    max_examples=120,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

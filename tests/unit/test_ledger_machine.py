@@ -266,7 +266,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 HISTORIES = settings(
-    max_examples=30,
+    max_examples=18,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -30,7 +30,7 @@ class OnAFakeServer(Histories):
 
 TestHistories = OnAFakeServer.TestCase
 TestHistories.settings = settings(
-    max_examples=150,
+    max_examples=80,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
