@@ -20,7 +20,9 @@ from chaos import Chaos
 from world import write_catalog
 
 from worker.ledger import open_ledger
+from worker.ledger.ledger import Secrets
 from worker.sandbox.server import Sandbox
+from worker.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,7 +177,14 @@ class Stage:
         return json.loads(self.deskfeed(*words, "--json", **environment).stdout)
 
     def ledger(self):
-        return closing(open_ledger(self.environment["DESKFEED_LEDGER_URL"]))
+        """Open the ledger, with the keys that the workers have."""
+        given = {
+            "spool_key": self.environment.get("DESKFEED_SPOOL_KEY"),
+            "hash_key": self.environment.get("DESKFEED_HASH_KEY"),
+        }
+        found = Settings(_env_file=None, **given)
+        keys = Secrets(found.spool_keys, found.hash_key_bytes)
+        return closing(open_ledger(self.environment["DESKFEED_LEDGER_URL"], secrets=keys))
 
     def end(self) -> None:
         for process in self.workers:

@@ -103,12 +103,16 @@ def use_shipped_acl(stage):
         default, *others = (ROOT / "deploy" / "redis.acl").read_text().splitlines()
         for line in (*others, default):  # who sets them is the default user itself, so far
             user = line.split()[1]
-            digest = hashlib.sha256(user.encode()).hexdigest()
+            digest = hashlib.sha256(password(user).encode()).hexdigest()
             words = line.replace(f"{user.upper()}_PASSWORD_SHA256", digest).split()
             client.execute_command("ACL", "SETUSER", *words[1:])
     at = f"127.0.0.1:{stage.redis.port}/0"
     stage.redis.url = f"redis://admin:a@{at}"
-    return {"worker": f"redis://worker:worker@{at}", "flower": f"redis://flower:flower@{at}"}
+    return {user: f"redis://{user}:{password(user)}@{at}" for user in ("worker", "flower")}
+
+
+def password(user):
+    return f"{user}-0123456789abcdef"
 
 
 def rss_kb(pid):
@@ -202,7 +206,7 @@ def keep_to_their_own(users):
     forbidden = {
         "worker": (["FLUSHALL"], ["CONFIG", "GET", "*"], ["KEYS", "*"], ["SET", "other", "1"],
                    ["ACL", "LIST"], ["DEBUG", "SLEEP", "0"], ["SCRIPT", "FLUSH"]),
-        "flower": (["FLUSHDB"], ["DEL", limiter], ["EVAL", "return 1", "0"], ["SHUTDOWN"]),
+        "flower": (["FLUSHDB"], ["DEL", limiter], ["EVAL", "return redis.call('DEL', KEYS[1])", "1", limiter], ["SHUTDOWN"]),
     }  # fmt: skip
     for user, commands in forbidden.items():
         with redis.Redis.from_url(users[user]) as client:

@@ -115,7 +115,8 @@ def hunt(tmp_path_factory):
             "FLOWER_BASIC_AUTH": AUTH,
         }
         stage.use_catalog(
-            rows="n,id,name,mail,phone,note\n" + "".join(line(n) + "\n" for n in range(1, ROWS + 1)),
+            rows="n,id,name,mail,phone,note\n"
+            + "".join(line(n) + "\n" for n in range(1, ROWS + 1)),
             sql=SQL,
             limits="{users_per_second: 2000, requests_per_minute: 6000}",
         )
@@ -197,9 +198,7 @@ def test_no_metric(hunt):
 
 def test_what_somebody_restricted_is_shown_holds_nobody(hunt):
     access = hunt.catalog / "access.yaml"
-    access.write_text(
-        f"users:\n  {getpass.getuser()}: {{role: operator, restrict_pii: true}}\n"
-    )
+    access.write_text(f"users:\n  {getpass.getuser()}: {{role: operator, restrict_pii: true}}\n")
     out = hunt.folder / "restricted.html"
     try:
         for words in (

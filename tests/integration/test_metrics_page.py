@@ -97,7 +97,7 @@ def assert_nobodys_data(stage, text):
     words = ["canary", "people.example", "K-1", "sandbox-token", "admin@", "loyalty", run_id]
     assert [word for word in words if word.lower() in text.lower()] == []
     labels = set(re.findall(r'[{,](\w+)="', text))
-    assert labels <= {"account", "gate", "kind", "le", "reason", "scope", "why"}
+    assert labels <= {"account", "gate", "kind", "le", "reason", "scope", "state", "why"}
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_journal_and_users_come_in_pages(sandbox, link):
     rest = json.loads(ask(link, "GET", f"/_sandbox/users?after={users['next']}")[1])
     assert [user["external_id"] for user in users["users"] + rest["users"]] == ["c0", "c1", "c2"]
     everybody = json.loads(ask(link, "GET", "/_sandbox/users?seeded=true")[1])["users"]
-    assert [user["seeded"] for user in everybody] == [True] * 5 + [False] * 3
+    assert [user["seeded"] for user in everybody] == [True] * 7 + [False] * 3
 
 
 def test_settings_are_changed_over_http(sandbox, link):

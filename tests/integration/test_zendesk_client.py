@@ -346,11 +346,16 @@ def test_a_redirect_is_never_followed(connect, code, same_scheme):
 
 
 OAUTH = OAuthClient("client-zoe", SecretStr("s3cret"))
+JOBS, IDS, WHO = (
+    ["V3-zoe"],
+    ["zoe-1"],
+    {"email": "zoe@x.example"},
+)  # a traceback shows the call's line
 KINDS = {
     "bulk POST": (AUTH, lambda client: client.create_or_update_many(ZOE)),
-    "jobs": (AUTH, lambda client: client.job_statuses(["V3-zoe"])),
-    "show_many": (AUTH, lambda client: client.users_show_many(["zoe-1"])),
-    "search": (AUTH, lambda client: client.users_search(email="zoe@x.example")),
+    "jobs": (AUTH, lambda client: client.job_statuses(JOBS)),
+    "show_many": (AUTH, lambda client: client.users_show_many(IDS)),
+    "search": (AUTH, lambda client: client.users_search(**WHO)),
     "users/me": (AUTH, lambda client: client.whoami()),
     "user_fields": (AUTH, lambda client: client.user_fields(unlimited)),
     "staff": (AUTH, lambda client: client.staff(unlimited)),
