@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from stage import make_stage, until
 from webhook import Webhook
 
 from worker.failpoints import reached
 
 
+@pytest.mark.slow
 def test_an_alert_arrives_once_and_no_worker_that_dies_loses_it(tmp_path):
     webhook = Webhook()
     with make_stage(tmp_path) as stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy import Connection, and_, func, or_, select, text
 
 from worker.ledger.database import Database
 from worker.ledger.recovery import Recovery
@@ -69,38 +69,46 @@ class Pulse:
 
     def backlog(self) -> Backlog:
         """Return what is late; the sweeper looks after it every ten seconds."""
-        going = and_(
-            chunks.c.state.not_in(CHUNK_ENDED),
-            or_(runs.c.state == RunState.SENDING, chunks.c.state == ChunkState.POLLING),
-        )
         with self._db.read() as connection:
-            now = self._db.now(connection)
-            late, first = connection.execute(
-                select(func.count(), func.min(chunks.c.wake_at))
-                .join(runs, runs.c.run_id == chunks.c.run_id)
-                .where(going, chunks.c.wake_at <= now)
-            ).one()
-            planned, earliest = connection.execute(
-                select(func.count(), func.min(runs.c.wake_at)).where(
-                    runs.c.state.in_((RunState.PLANNED, RunState.PLANNING)), runs.c.wake_at <= now
-                )
-            ).one()
-        since = [moment for moment in (first, earliest) if moment is not None]
-        return Backlog(late + planned, now - min(since) if since else 0.0)
+            return backlog_of(connection, self._db.now(connection))
 
     def beat_silent_seconds(self) -> float | None:
         """Return how long ago a tick of beat was worked on; None if not within the hour."""
         with self._db.read() as connection:
-            now = self._db.now(connection)
-            until = connection.scalar(select(locks.c.until).where(locks.c.name == BEAT))
-        silent = None if until is None else now - (until - BEAT_SEEN_S)
-        return silent if silent is not None and silent <= BEAT_SEEN_S else None
+            return beat_silent_of(connection, self._db.now(connection))
 
     def revision(self) -> tuple[str, str]:
         """Return the revision of the ledger's tables, and the one that this version is made for."""
         with self._db.read() as connection:
             found = connection.scalar(text("SELECT version_num FROM alembic_version"))
         return str(found), HEAD
+
+
+def backlog_of(connection: Connection, now: float) -> Backlog:
+    """Return what is late, within a transaction."""
+    going = and_(
+        chunks.c.state.not_in(CHUNK_ENDED),
+        or_(runs.c.state == RunState.SENDING, chunks.c.state == ChunkState.POLLING),
+    )
+    late, first = connection.execute(
+        select(func.count(), func.min(chunks.c.wake_at))
+        .join(runs, runs.c.run_id == chunks.c.run_id)
+        .where(going, chunks.c.wake_at <= now)
+    ).one()
+    planned, earliest = connection.execute(
+        select(func.count(), func.min(runs.c.wake_at)).where(
+            runs.c.state.in_((RunState.PLANNED, RunState.PLANNING)), runs.c.wake_at <= now
+        )
+    ).one()
+    since = [moment for moment in (first, earliest) if moment is not None]
+    return Backlog(late + planned, now - min(since) if since else 0.0)
+
+
+def beat_silent_of(connection: Connection, now: float) -> float | None:
+    """Return how long ago a tick of beat was worked on, within a transaction."""
+    until = connection.scalar(select(locks.c.until).where(locks.c.name == BEAT))
+    silent = None if until is None else now - (until - BEAT_SEEN_S)
+    return silent if silent is not None and silent <= BEAT_SEEN_S else None
 
 
 def note_beat(recovery: Recovery) -> None:

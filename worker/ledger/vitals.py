@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from worker.ledger.alerts import count_sends
 from worker.ledger.database import Database
-from worker.ledger.pulse import Pulse
+from worker.ledger.pulse import backlog_of, beat_silent_of
 from worker.ledger.schema import chunks, outcomes, runs
 from worker.ledger.states import CHUNK_ENDED, RUN_ENDED, ChunkState, RunState
 from worker.profile import OutcomeKind
@@ -55,17 +55,16 @@ class Vitals:
 
 def look(database: Database) -> Vitals:
     """Return how everything stands."""
-    pulse = Pulse(database)
-    backlog = pulse.backlog()
-    with database.read() as connection:
+    with database.read() as connection:  # one: each costs a server several round trips
         now = database.now(connection)
+        backlog = backlog_of(connection, now)
         waiting, given_up = count_sends(connection, now - LATELY_S)
         return Vitals(
             **_of_runs(connection, now),
             **_of_chunks(connection, now),
             late=backlog.late,
             late_seconds=backlog.longest_seconds,
-            beat_silent_seconds=pulse.beat_silent_seconds(),
+            beat_silent_seconds=beat_silent_of(connection, now),
             alerts_waiting=waiting,
             alerts_given_up=given_up,
         )
