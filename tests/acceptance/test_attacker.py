@@ -205,8 +205,9 @@ def keep_to_their_own(users):
     limiter = "deskfeed:{socktown.zendesk.com}:log"
     forbidden = {
         "worker": (["FLUSHALL"], ["CONFIG", "GET", "*"], ["KEYS", "*"], ["SET", "other", "1"],
-                   ["ACL", "LIST"], ["DEBUG", "SLEEP", "0"], ["SCRIPT", "FLUSH"]),
-        "flower": (["FLUSHDB"], ["DEL", limiter], ["EVAL", "return redis.call('DEL', KEYS[1])", "1", limiter], ["SHUTDOWN"]),
+                   ["ACL", "LIST"], ["SCRIPT", "FLUSH"]),
+        "flower": (["FLUSHDB"], ["DEL", limiter], 
+                   ["EVAL", "return redis.call('DEL', KEYS[1])", "1", limiter], ["SHUTDOWN"]),
     }  # fmt: skip
     for user, commands in forbidden.items():
         with redis.Redis.from_url(users[user]) as client:

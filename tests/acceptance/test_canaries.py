@@ -1,4 +1,4 @@
-"""The canary hunt: secrets and customers that exist once, a faulty run, and then every byte is read.
+"""The canary hunt: secrets and customers that exist once, a faulty run; then every byte is read.
 
 Each value of a customer holds `cnry` and eight hexadecimal digits, each secret `cnrysecret`. So one
 pattern finds whatever leaks, wherever, in whatever case, also in base64 or compressed.
@@ -41,8 +41,8 @@ FAULTS = (
 
 SQL = """\
 SELECT id AS external_id, name, mail AS email, phone, note AS notes,
-       CASE WHEN n % 500 = 7 THEN note ELSE '2026-01-31' END AS "user_fields.last_order_on"
-FROM people ORDER BY n
+       CASE WHEN CAST(n AS INT) % 500 = 7 THEN note ELSE '2026-01-31' END AS "user_fields.last_order_on"
+FROM people ORDER BY CAST(n AS INT)
 """
 
 
@@ -52,10 +52,10 @@ def canary(n, what):
 
 
 def line(n):
-    """A customer; some have no name, some share an e-mail, some have a name that Zendesk refuses."""
+    """A customer; some have no name, some share an e-mail, some have a note for a date."""
     name = "" if n % 400 == 3 else f"Jane {canary(n, 1)}"
     mail = f"{canary(n - n % 300, 2) if n % 300 in (0, 1) else canary(n, 2)}@people.example"
-    return f"{n},{canary(n, 0)},{name},{mail},+1415555{n % 10000:04d},{canary(n, 4)}"
+    return f"{n},{canary(n, 0)},{name},{mail},+1415555{n % 10000:04d},{canary(n, 4)}\n"
 
 
 def found_in(data):
@@ -115,8 +115,7 @@ def hunt(tmp_path_factory):
             "FLOWER_BASIC_AUTH": AUTH,
         }
         stage.use_catalog(
-            rows="n,id,name,mail,phone,note\n"
-            + "".join(line(n) + "\n" for n in range(1, ROWS + 1)),
+            rows="n,id,name,mail,phone,note\n" + "".join(map(line, range(1, ROWS + 1))),
             sql=SQL,
             limits="{users_per_second: 2000, requests_per_minute: 6000}",
         )

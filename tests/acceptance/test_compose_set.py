@@ -84,7 +84,7 @@ def test_a_scheduled_run_fires_once_is_seen_in_flower_and_alerts_once_while_work
     assert sandbox.stats()["posts"] == run["posts"] == ROWS // 100
     assert [message["title"] for message in webhook.taken] == ["Deskfeed: loyalty succeeded"]
     assert left == [0, 0, 0]
-    assert {name for name in tasks.values()} >= {"orchestrations.plan", "worker.deliver_chunk"}
+    assert set(tasks.values()) >= {"orchestrations.plan", "worker.deliver_chunk"}
     assert exits == dict.fromkeys(
         ("flower1", "beat1", "beat2", "worker1", "worker2", "worker3", "redis1"), 0
     )

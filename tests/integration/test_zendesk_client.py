@@ -350,7 +350,9 @@ JOBS, IDS, WHO = (
     ["V3-zoe"],
     ["zoe-1"],
     {"email": "zoe@x.example"},
-)  # a traceback shows the call's line
+)
+"""Not in the calls themselves: a traceback shows their lines."""
+
 KINDS = {
     "bulk POST": (AUTH, lambda client: client.create_or_update_many(ZOE)),
     "jobs": (AUTH, lambda client: client.job_statuses(JOBS)),
