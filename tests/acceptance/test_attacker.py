@@ -206,7 +206,7 @@ def keep_to_their_own(users):
     forbidden = {
         "worker": (["FLUSHALL"], ["CONFIG", "GET", "*"], ["KEYS", "*"], ["SET", "other", "1"],
                    ["ACL", "LIST"], ["SCRIPT", "FLUSH"]),
-        "flower": (["FLUSHDB"], ["DEL", limiter], 
+        "flower": (["FLUSHDB"], ["DEL", limiter],
                    ["EVAL", "return redis.call('DEL', KEYS[1])", "1", limiter], ["SHUTDOWN"]),
     }  # fmt: skip
     for user, commands in forbidden.items():

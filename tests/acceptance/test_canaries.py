@@ -41,7 +41,8 @@ FAULTS = (
 
 SQL = """\
 SELECT id AS external_id, name, mail AS email, phone, note AS notes,
-       CASE WHEN CAST(n AS INT) % 500 = 7 THEN note ELSE '2026-01-31' END AS "user_fields.last_order_on"
+       CASE WHEN CAST(n AS INT) % 500 = 7 THEN note ELSE '2026-01-31' END
+       AS "user_fields.last_order_on"
 FROM people ORDER BY CAST(n AS INT)
 """
 
