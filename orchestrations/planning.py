@@ -23,7 +23,7 @@ from orchestrations.preflight import Connection, PreFlight, Probe
 from orchestrations.reading import MakeMapper, QueryReader
 from orchestrations.retrying import batches, spool_kept
 from orchestrations.rules import MappingRules
-from orchestrations.runs import Options, authorize, principal_of
+from orchestrations.runs import Options, authorize, principal_of, refuse_another_catalog
 from orchestrations.sources import Variable, no_variable
 from orchestrations.spec import Destination, Orchestration, Thresholds
 from orchestrations.staging import Staged
@@ -90,6 +90,7 @@ class Planner:
             DeskfeedError: why the run cannot go on; the caller fails the run with it.
             Superseded: another planner has taken over, or the run was stopped.
         """
+        refuse_another_catalog(self._catalog, run)
         orchestration = self._catalog.orchestration(run.orchestration)
         destination = self._catalog.destinations[orchestration.destination]
         self._authorize(run, destination)

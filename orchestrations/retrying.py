@@ -24,6 +24,7 @@ from orchestrations.mapping import who_of_staff
 from orchestrations.runs import (
     Options,
     authorize,
+    configured,
     limits_of,
     new_run_id,
     refuse_draft,
@@ -125,7 +126,7 @@ def _new_run(
     principal: str,
 ) -> NewRun:
     target = _same_account(catalog, orchestration, parent)
-    options = {**asked.as_json(orchestration), "max_failed_percent": None}
+    options = {**configured(catalog, orchestration, asked), "max_failed_percent": None}
     return NewRun(
         run_id=new_run_id(),
         orchestration=parent.orchestration,

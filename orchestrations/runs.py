@@ -9,15 +9,20 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, get_args
 
+import structlog
+
 from orchestrations.access import Principal, Rights, load_access
 from orchestrations.alert_rules import load_rules
+from orchestrations.configuration import digests
 from orchestrations.loader import Catalog
 from orchestrations.params import resolved
 from orchestrations.spec import Destination, Orchestration
-from worker.errors import UsageError
+from worker.errors import CatalogError, RunError, UsageError
 from worker.hints import Plan
 from worker.ledger import Ledger
 from worker.ledger.records import LimitName, Limits, NewRun, Origin, Run, Target
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +116,41 @@ def start(
             key=key or run_id,
             target=target_of(destination),
             limits=_limits(catalog, destination.account, ledger),
-            options=signed(options, groups).as_json(orchestration),
+            options=configured(catalog, orchestration, signed(options, groups)),
             principal=principal,
             origin=origin,
             too_long=too_long(catalog, orchestration.name),
         )
+    )
+
+
+def configured(
+    catalog: Catalog, orchestration: Orchestration, options: Options
+) -> Mapping[str, Any]:
+    """Return a run's options for the ledger, with the digest of what it was started from."""
+    whole = digests(catalog, orchestration)["whole"]
+    return {**options.as_json(orchestration), "catalog": whole}
+
+
+def refuse_another_catalog(catalog: Catalog, run: Run) -> None:
+    """Refuse to plan a run from another catalog than it was started from.
+
+    A worker may have another folder than whoever started the run, or the files were edited
+    meanwhile: it would send other people, or to another account's rules.
+
+    Raises:
+        RunError: `catalog_differs`; nothing was sent.
+    """
+    orchestration = catalog.orchestration(run.orchestration)
+    destination = catalog.destinations[orchestration.destination]
+    started_from = run.options.get("catalog")
+    same = started_from in (None, digests(catalog, orchestration)["whole"])
+    if same and target_of(destination) == run.target:
+        return
+    raise RunError(
+        f"{run.orchestration} stands otherwise in the catalog of this worker ({catalog.folder}) "
+        "than in the one that the run was started from",
+        code="catalog_differs",
     )
 
 
@@ -138,10 +173,13 @@ def _limits(catalog: Catalog, account: str, ledger: Ledger) -> Limits:
 def too_long(catalog: Catalog, orchestration: str) -> float | None:
     """Return the seconds after which a run of an orchestration takes too long; None: never.
 
-    Raises:
-        CatalogError: alerts.yaml is wrong.
+    A mistake in alerts.yaml keeps no run from starting; `check`, `doctor` and ticks tell of it.
     """
-    return load_rules(catalog.folder, catalog.orchestrations).of(orchestration).too_long
+    try:
+        return load_rules(catalog.folder).of(orchestration).too_long
+    except CatalogError as error:
+        log.error("alert_rules_unusable", reason=error.message, resolution=error.resolution)
+        return None
 
 
 def authorize(

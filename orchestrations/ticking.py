@@ -15,6 +15,7 @@ import structlog
 
 from orchestrations import runs
 from orchestrations.access import SCHEDULER, load_access
+from orchestrations.alert_rules import load_rules
 from orchestrations.chains import followers
 from orchestrations.loader import Catalog, InvalidCatalog, Reading
 from orchestrations.schedule import due_minutes
@@ -107,6 +108,10 @@ def _with_rules(reading: Reading) -> tuple[Reading, bool]:
     except InvalidCatalog as error:
         problems = (*reading.problems, *error.problems)
         return replace(reading, problems=problems), False
+    try:
+        load_rules(reading.catalog.folder)
+    except InvalidCatalog as error:  # runs start all the same; who is told of them may be wrong
+        return replace(reading, problems=(*reading.problems, *error.problems)), True
     return reading, True
 
 

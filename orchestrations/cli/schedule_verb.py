@@ -103,6 +103,11 @@ def _not_started(note: Mapping[str, Any]) -> str:
         return f"{span}: nobody was there ({note['count']} missed)"
     if note["kind"] == "schedule_clock_set_back":
         return f"the clock was set back by {duration(note['seconds'])}"
+    if note["kind"] == "schedule_changed":
+        return (
+            "it was declared otherwise before, and counts from when a tick saw the change; if this "
+            "stays here, workers have different catalogs"
+        )
     return f"{note['key']}: {note['reason']}" if "key" in note else str(note["reason"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from world import write_catalog
@@ -214,7 +215,10 @@ def test_a_value_of_the_source_moves_no_cursor_and_turns_no_words(character):
         row=1, external_id=f"C{character}1", email=None, kind="failed", code="missing_name",
         detail=f"empty{character}",
     )  # fmt: skip
-    [line] = lines(iter([row]), None, "table")
+    run = SimpleNamespace(
+        run_id="df-1", orchestration="loyalty", target=SimpleNamespace(destination="socktown")
+    )
+    line, *_ = lines(iter([row]), run, "table")
     assert line.isprintable()
     assert line.startswith("row 1  C\\u")
     assert visible("Zoë 🧦 -1") == "Zoë 🧦 -1"

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 import pytest
 from world import write_catalog
 
+from orchestrations import runs, tasks, ticking
 from orchestrations import runs as use_cases
-from orchestrations import tasks, ticking
 from orchestrations.loader import load_catalog, read_catalog
 from worker.errors import LedgerError
+from worker.hints import Tell
 from worker.ledger import open_ledger
 from worker.ledger.schema import events
 from worker.ledger.states import RunState
@@ -333,7 +334,7 @@ def test_the_end_of_a_run_starts_what_comes_after_it_and_the_tick_has_nothing_le
 
     assert tasks.finish(v=1, run_id=first.run_id) == "succeeded: 0 of 0 rows delivered"
     [run] = chain.ledger.runs.newest(1, "orders")
-    assert [hint.run_id for hint in sent] == [run.run_id]
+    assert sent == [runs.plan_hint(run), Tell(first.run_id)]
     assert tasks.finish(v=1, run_id=first.run_id) == "nothing to tell"
     chain.end()
     assert chain.tick() == []

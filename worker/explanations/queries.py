@@ -45,6 +45,23 @@ EXPLANATIONS = {
         ),
         command="deskfeed check ORCHESTRATION",
     ),
+    "catalog_differs": Explanation(
+        title="The worker has another catalog than the run was started from",
+        fault=Fault.CONFIGURATION,
+        resolution="Let DESKFEED_CATALOG be the same where the run is started and where workers "
+        "run, restart the workers, then start the run again. Nothing was sent.",
+        causes=(
+            "The worker was started in another folder, or without DESKFEED_CATALOG.",
+            "The catalog was edited or deployed between the start and the planning of the run.",
+            "Workers on several hosts have different versions of the catalog.",
+        ),
+        steps=(
+            "Compare the folder in the message with DESKFEED_CATALOG where you start runs.",
+            "Give all of them the same catalog; start the workers again if it was set anew.",
+            "Start the run again: deskfeed run ORCHESTRATION",
+        ),
+        command="deskfeed run ORCHESTRATION",
+    ),
     "source_not_set": Explanation(
         title="The source's database is not known",
         fault=Fault.CONFIGURATION,

@@ -113,6 +113,7 @@ class Schedules:
         known, now = _all(connection), self._db.now(connection)
         for name in known.keys() - declared.keys() - {*keep}:
             connection.execute(delete(schedules).where(schedules.c.orchestration == name))
+            self._tell(connection, [_changed(name, known[name].declared, None)])
         for name, text in declared.items():
             row = {"declared": text, "first_seen": now, "checked_until": now, "note": None}
             if name not in known:
@@ -120,6 +121,7 @@ class Schedules:
             elif known[name].declared != text:
                 changed = update(schedules).where(schedules.c.orchestration == name)
                 connection.execute(changed.values(**row))
+                self._tell(connection, [_changed(name, known[name].declared, text)])
 
     def move_on(self, idle: Sequence[Seen], until: float) -> None:
         """Write down that nothing of these was due up to a time."""
@@ -243,3 +245,8 @@ def _all(connection: Connection) -> dict[str, Seen]:
         )
         for row in rows
     }
+
+
+def _changed(name: str, before: str, now: str | None) -> Note:
+    """Return the note of a declaration that counts anew: what was due before it is left out."""
+    return Note("schedule_changed", name, data={"before": before, "now": now})
