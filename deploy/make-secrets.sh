@@ -36,11 +36,14 @@ printf 'deskfeed:%s' "$(random)" | keep FLOWER_BASIC_AUTH
 # The sandbox's; it opens nothing else. Write yours there.
 printf '{"socktown": {"email": "admin@socktown.example", "api_token": "sandbox-token"}}\n' |
     keep DESKFEED_CREDENTIALS
+printf '{}\n' | keep DESKFEED_ALERTS
 
 cat <<END
 
 Flower's login is in $folder/FLOWER_BASIC_AUTH. Zendesk's credentials go into
 $folder/DESKFEED_CREDENTIALS: {"NAME": {"client_id": "...", "client_secret": "..."}}
+Who is told when something needs a person: $folder/DESKFEED_ALERTS: {"ops": "slack://..."}
+(docs/alerts.md). To write into one: chmod u+w FILE
 Keep a copy of DESKFEED_SPOOL_KEY and DESKFEED_HASH_KEY where the backups of the ledger are not:
 without the first the kept rows in a backup cannot be read.
 END

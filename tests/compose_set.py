@@ -11,6 +11,7 @@ PostgreSQL is that of the tests (tests/postgres.py), and all listen on 127.0.0.1
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -153,6 +154,7 @@ class ComposeSet:
         ledger_url: of a PostgreSQL that is there.
         scale: how many of a service; one of those that are not named.
         environment: for all processes, beside compose's (as `DESKFEED_TIME_SCALE`).
+        alerts: channels and their addresses, which stand in a secret file.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class ComposeSet:
         *,
         scale: Mapping[str, int],
         environment: Mapping[str, str] | None = None,
+        alerts: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.catalog = folder, catalog
         self.environment = dict(environment or {})
@@ -170,7 +173,7 @@ class ComposeSet:
         self.ports = {"5555": str(self.flower_port), "localhost:6379": str(self.redis_port)}
         self.programs, self.secrets = folder / "bin", folder / "made"
         self._make_programs()
-        self._make_secrets(ledger_url)
+        self._make_secrets(ledger_url, alerts or {})
         self._containers = {
             service: [
                 Container(self, service, number + 1) for number in range(scale.get(service, 1))
@@ -202,7 +205,7 @@ class ComposeSet:
             program.write_text(f"#!/bin/sh\n{text}\n")
             program.chmod(0o755)
 
-    def _make_secrets(self, ledger_url: str) -> None:
+    def _make_secrets(self, ledger_url: str, alerts: Mapping[str, str]) -> None:
         """Make them as an operator does, and let the addresses be those of this machine."""
         script = ROOT / "deploy" / "make-secrets.sh"
         subprocess.run(["sh", script, self.secrets], check=True, capture_output=True)
@@ -211,6 +214,7 @@ class ComposeSet:
             redis, redis.read_text().replace("redis:6379", f"127.0.0.1:{self.redis_port}")
         )
         self._replace(self.secrets / "DESKFEED_LEDGER_URL", ledger_url)
+        self._replace(self.secrets / "DESKFEED_ALERTS", json.dumps(alerts))
 
     @staticmethod
     def _replace(file: Path, text: str) -> None:

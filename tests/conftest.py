@@ -1,7 +1,8 @@
 """Fixtures for all tests: a ledger of one's own on each database, a run ready to send.
 
-Every test that takes `ledger` runs on SQLite and, where there is one, on PostgreSQL: they are the
-conformance suite of the two.
+Tests that take `ledger` run on SQLite. Those of the ledger itself, and of the use-cases that write
+most of it, run on PostgreSQL as well, where there is one: they are the conformance suite of the two.
+With DESKFEED_TEST_POSTGRES=all every test does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from world import LIMITS, TARGET, Clock, profiles
 from worker.ledger import open_ledger
 from worker.ledger.records import NewRun
 from worker.times import Times
+
+CONFORMANCE = (
+    "test_ledger", "test_alerts", "test_forgetting", "test_audit", "test_planning", "test_retrying",
+    "test_ticking", "test_unclear", "test_sweeper", "test_run_report",
+)  # fmt: skip
+"""Modules, by the beginning of their names, whose tests run on both databases."""
 
 
 @pytest.fixture
@@ -49,7 +56,14 @@ def pytest_report_header(config):
 def pytest_generate_tests(metafunc):
     if "backend" in metafunc.fixturenames:
         only = metafunc.definition.get_closest_marker("postgres")
-        metafunc.parametrize("backend", ["postgres"] if only else ["sqlite", "postgres"])
+        both = _conforms(metafunc.module.__name__.rpartition(".")[2])
+        backends = ["sqlite", "postgres"] if both else ["sqlite"]
+        metafunc.parametrize("backend", ["postgres"] if only else backends)
+
+
+def _conforms(module):
+    known = module == "test_delivery" or module.startswith(CONFORMANCE)
+    return known or os.environ.get(postgres.WANTED) == "all"
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,7 +1,8 @@
 """A PostgreSQL for the tests: the one that a variable names, one started here, or none.
 
 DESKFEED_TEST_POSTGRES_URL   postgresql+psycopg://… of a server that lets its user create databases
-DESKFEED_TEST_POSTGRES       `required`: without PostgreSQL the tests fail; `off`: leave it out
+DESKFEED_TEST_POSTGRES       `required`: without PostgreSQL the tests fail; `all`: so they do, and run on
+                             it wherever they have a ledger; `off`: leave it out
 """
 
 from __future__ import annotations
@@ -146,8 +147,8 @@ def offer() -> tuple[Server | None, str]:
         return None, f"SQLite only, because {WANTED}=off"
     binaries = find_binaries()
     if binaries is None:
-        if wanted == "required":
-            pytest.exit(f"{WANTED}=required, and no initdb was found; set {URL}", returncode=1)
+        if wanted in ("required", "all"):
+            pytest.exit(f"{WANTED}={wanted}, and no initdb was found; set {URL}", returncode=1)
         return None, "SQLite only: PostgreSQL is not installed (Debian: apt-get install postgresql)"
     server = Server(binaries)
     os.environ[URL] = server.url

@@ -56,13 +56,14 @@ def test_a_scheduled_run_fires_once_is_seen_in_flower_and_alerts_once_while_work
             tmp_path / "catalog", url=sandbox.url, rows="id,name,mail\n" + people
         )
         (catalog / "alerts.yaml").write_text("tell: [succeeded, failed, row_failures, paused]\n")
-        settings = {"DESKFEED_TIME_SCALE": "0.3", "DESKFEED_ALERTS__OPS": webhook.address}
+        settings = {"DESKFEED_TIME_SCALE": "0.3"}
         with ComposeSet(
             tmp_path / "compose",
             catalog,
             ledger_url,
             scale={"worker": 3, "beat": 2},
             environment=settings,
+            alerts={"ops": webhook.address},
         ) as compose:
             due = schedule_soon(catalog)
             until(lambda: sandbox.stats()["posts"] >= 1, "the scheduled run to send", 240)

@@ -14,7 +14,6 @@ from orchestrations.alert_rules import DEFAULT_KINDS, AlertRules, kinds, load_ru
 from orchestrations.cli import deskfeed
 from orchestrations.loader import InvalidCatalog, load_catalog
 from orchestrations.schemas import schema_of
-from worker.errors import CatalogError
 from worker.settings import settings
 
 RULES = """\
@@ -116,15 +115,17 @@ def command(tmp_path, monkeypatch):
     settings.cache_clear()
 
 
-def test_check_tells_of_the_mistake_and_a_run_is_refused(command, tmp_path, sqlite_ledger):
+def test_check_tells_of_the_mistake_and_no_run_is_kept_from_starting(
+    command, tmp_path, sqlite_ledger
+):
     done = command("check")
     assert done.exit_code == 2
     assert "alerts.yaml:1 tel: unknown key" in done.output
 
-    with pytest.raises(CatalogError, match=r"alerts\.yaml:1 tel"):
-        runs.start(
-            load_catalog(tmp_path / "catalog"), "loyalty", ledger=sqlite_ledger, principal="eve"
-        )
+    catalog = load_catalog(tmp_path / "catalog")
+    run, new = runs.start(catalog, "loyalty", ledger=sqlite_ledger, principal="eve")
+    assert new
+    assert runs.too_long(catalog, run.orchestration) is None
 
 
 DOCS = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")

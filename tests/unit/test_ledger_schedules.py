@@ -31,8 +31,10 @@ def test_what_is_seen_counts_from_then_on_and_is_seen_once(ledger, seen, clock):
 def test_what_is_declared_otherwise_begins_anew_and_what_is_gone_is_forgotten(ledger, seen, clock):
     changed = ledger.schedules.see({"loyalty": "after orders", "other": "0 0 * * * UTC"})
     assert changed["loyalty"].first_seen == changed["loyalty"].checked_until == clock.now
+    assert changed["loyalty"].note["kind"] == "schedule_changed"
     assert set(ledger.schedules.see({}, keep={"other"})) == {"other"}
     assert ledger.schedules.see({}) == {}
+    assert kinds(ledger) == ["schedule_changed"] * 3  # changed, and twice gone: each is told
 
 
 def test_of_two_who_settle_the_same_one_does_and_tells(ledger, seen, clock):

@@ -219,3 +219,27 @@ def test_fields_of_the_account_are_asked_for_all_the_same():
     known = (UserField("birthday", "date", active=True),)
     mapper = mapper_for(MappingRules(pii=["user_fields.birthday"]), COLUMNS, known)
     assert "user_fields" not in mapper.map(1, ROW).user
+
+
+def test_a_run_is_not_planned_from_another_catalog_than_it_was_started_from(tmp_path, ledger):
+    """Else an edited destination would decide what goes to the one that the run sends to."""
+    folder = write_catalog(tmp_path / "catalog", rows=ROWS, sql=SQL, more=MARKS)
+    run, _ = runs.start(load_catalog(folder), "loyalty", ledger=ledger, principal="ada")
+    file = folder / "destinations" / "socktown.yaml"
+    file.write_text(file.read_text().replace("8900", "8901") + "allow_pii: true\n")
+
+    with pytest.raises(RunError) as caught:
+        plan(load_catalog(folder), ledger, tmp_path, run.run_id)
+    assert caught.value.code == "catalog_differs"
+    assert str(folder) in caught.value.message
+    assert ledger.views.run(run.run_id).rows.read == 0
+
+
+def test_a_run_is_not_planned_from_another_query_than_it_was_started_with(tmp_path, ledger):
+    folder = write_catalog(tmp_path / "catalog", rows=ROWS, sql=SQL, more=MARKS)
+    run, _ = runs.start(load_catalog(folder), "loyalty", ledger=ledger, principal="ada")
+    (folder / "loyalty.sql").write_text(SQL.replace("ORDER BY id", "ORDER BY name"))
+
+    with pytest.raises(RunError) as caught:
+        plan(load_catalog(folder), ledger, tmp_path, run.run_id)
+    assert caught.value.code == "catalog_differs"

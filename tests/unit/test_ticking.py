@@ -341,6 +341,27 @@ def test_the_end_of_a_run_starts_what_comes_after_it_and_the_tick_has_nothing_le
     assert chain.started("orders") == [first.run_id]
 
 
+def test_a_mistake_in_the_alert_rules_is_told_and_stops_no_schedule(office):
+    office.declare(more=EVERY_MINUTE)
+    office.tick()
+    (office.folder / "alerts.yaml").write_text("tel: []\n")
+
+    assert office.at("24 08:01:05").tick() == ["2026-11-24T08:01Z"]
+    [told] = office.told("catalog_broken")
+    assert "alerts.yaml:1 tel" in told.data
+
+
+def test_rules_for_a_broken_orchestration_stop_no_other(office):
+    office.declare(more=EVERY_MINUTE)
+    office.declare("orders", more=EVERY_MINUTE)
+    (office.folder / "alerts.yaml").write_text("orchestrations: {orders: {too_long: 1h}}\n")
+    office.tick()
+    office.declare("orders", more="wrong: yes")
+
+    assert office.at("24 08:01:05").tick() == ["2026-11-24T08:01Z"]
+    assert office.started("orders") == []
+
+
 def test_a_crash_between_start_and_note_starts_nothing_twice(chain, monkeypatch):
     first = chain.start()
     chain.end()
