@@ -1,7 +1,7 @@
 """Fixtures for all tests: a ledger of one's own on each database, a run ready to send.
 
 Tests that take `ledger` run on SQLite. Those of the ledger itself, and of the use-cases that write
-most of it, run on PostgreSQL as well, where there is one: they are the conformance suite of the two.
+most of it, run on PostgreSQL as well, where there is one: the conformance suite of the two.
 With DESKFEED_TEST_POSTGRES=all every test does.
 """
 

@@ -1,8 +1,8 @@
 """A PostgreSQL for the tests: the one that a variable names, one started here, or none.
 
 DESKFEED_TEST_POSTGRES_URL   postgresql+psycopg://… of a server that lets its user create databases
-DESKFEED_TEST_POSTGRES       `required`: without PostgreSQL the tests fail; `all`: so they do, and run on
-                             it wherever they have a ledger; `off`: leave it out
+DESKFEED_TEST_POSTGRES       `required`: without PostgreSQL the tests fail; `all`: so they do,
+                             and run on it wherever they have a ledger; `off`: leave it out
 """
 
 from __future__ import annotations
