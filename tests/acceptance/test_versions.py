@@ -123,7 +123,7 @@ def prepare(ledger, url, kind):
         ledger.planning.complete(run)
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize("revision", ["0001", "0006"])
 def test_an_old_ledger_is_migrated_and_its_run_is_finished(tmp_path, revision):
     with make_stage(tmp_path) as stage:
         file = tmp_path / "state" / "ledger.db"

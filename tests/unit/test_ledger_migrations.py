@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from world import TARGET, profiles
 
 from worker.delivery import Context, Delivery
 from worker.hints import Done, Finish
-from worker.ledger import database, open_ledger, spool
+from worker.ledger import database, open_ledger, schema, spool
 from worker.ledger.records import Limits
 from worker.ledger.runs import _dump_target
 from worker.ledger.states import ChunkState, RunState
@@ -219,3 +220,25 @@ def test_runs_that_ended_before_there_were_schedules_are_followed_by_nothing(
     opened.runs.close("df-1")
     assert [run.run_id for run in opened.schedules.unfollowed()] == ["df-1"]
     opened.close()
+
+
+LEDGERS = sorted((Path(__file__).parents[1] / "fixtures" / "ledgers").glob("*.db"))
+
+
+@pytest.mark.parametrize("file", LEDGERS, ids=lambda file: file.stem)
+def test_the_specimen_of_every_schema_goes_on_where_it_stood(file, tmp_path, clock, times):
+    shutil.copyfile(file, tmp_path / "ledger.db")
+    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", times, clock)
+    (run,) = opened.runs.newest(1)
+    view = opened.views.run(run.run_id)
+
+    assert view.rows.agree
+    assert (view.rows.read, view.rows.created, view.rows.pending) == (70, 10, 60)
+    claim = opened.chunks.claim(run.run_id, 5, "w")
+    assert claim.intact
+    assert [profile.row for profile in claim.profiles] == list(range(41, 51))
+    opened.close()
+
+
+def test_there_is_a_specimen_of_every_schema_before_this_one():
+    assert [file.stem for file in LEDGERS] == [f"{n:04d}" for n in range(1, int(schema.HEAD))]
