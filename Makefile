@@ -37,7 +37,7 @@ up: setup  ## Redis, worker, beat, Flower and the sandbox in this terminal; Ctrl
 	@$(BIN)/deskfeed up --sandbox
 
 test: setup  ## all tests: unit, integration, acceptance (a real Redis-compatible server, real workers)
-	@$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 unit: setup  ## the unit tests only: seconds, no network
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
