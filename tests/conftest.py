@@ -77,6 +77,25 @@ def pytest_collection_modifyitems(config, items):
     if without:
         config.hook.pytest_deselected(items=[item for item in items if item in without])
         items[:] = [item for item in items if item not in without]
+    items[:] = mixed(items)
+
+
+def mixed(items):
+    """Return the tests file by file, those that wait for processes spread among the others.
+
+    Processes that run tests side by side take file after file: so some wait while others compute.
+    """
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if not {"unit", "simulation"} & {*path.parts}]
+    others = [path for path in files if path not in waiting]
+    every = max(1, len(others) // (len(waiting) + 1))
+    order = []
+    for number, path in enumerate(waiting):
+        order += [path, *others[number * every : (number + 1) * every]]
+    order += others[len(waiting) * every :]
+    return [item for path in order for item in files[path]]
 
 
 def _backend(item):
