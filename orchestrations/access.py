@@ -13,7 +13,6 @@ machine; whoever holds the ledger's password or may write this file can do as th
 
 from __future__ import annotations
 
-import getpass
 import grp
 import os
 import pwd
@@ -216,6 +215,9 @@ def load_access(folder: Path) -> Access:
     try:
         document = read_document(path)
     except FileNotFoundError:
+        if path.is_symlink():
+            problem = Problem(ACCESS_FILE, 1, "", "is a link to a file that is not there")
+            raise InvalidCatalog([problem]) from None
         return Access()
     except DocumentError as error:
         raise InvalidCatalog([Problem(ACCESS_FILE, error.line, "", error.what)]) from None
@@ -234,21 +236,21 @@ def load_access(folder: Path) -> Access:
 
 
 def myself() -> Principal:
-    """Return who runs this process, as the operating system knows them."""
+    """Return who runs this process, as the operating system knows them; `uid-N` without a name.
+
+    Variables such as LOGNAME are not asked: whoever starts a process chooses them. And nobody is
+    `scheduler` by their name, because that is what schedules and messages are.
+    """
+    uid = os.getuid()
     try:
-        name = pwd.getpwuid(os.getuid()).pw_name
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:  # a container's user without an entry
-        name = _environment_name()
+        name = SCHEDULER
+    if name == SCHEDULER:
+        name = f"uid-{uid}"
     return Principal(
         name, frozenset(filter(None, map(_group_name, {os.getgid(), *os.getgroups()})))
     )
-
-
-def _environment_name() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
 
 
 def _group_name(number: int) -> str:

@@ -5,12 +5,13 @@ Read by the shells only (command, Celery app, tasks); everything below them is h
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
@@ -47,8 +48,11 @@ _SECRET = (
     "DESKFEED_SPOOL_KEY",
     "DESKFEED_HASH_KEY",
     "DESKFEED_ALERTS",
+    "FLOWER_BASIC_AUTH",
 )
 """A `.env` file that names one of these is nobody's but its owner's."""
+
+_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 
 
 class Credential(BaseModel, hide_input_in_errors=True):
@@ -58,6 +62,13 @@ class Credential(BaseModel, hide_input_in_errors=True):
     api_token: SecretStr | None = None
     client_id: str | None = None
     client_secret: SecretStr | None = None
+
+    def basic_logins(self) -> list[str]:
+        """Return the login as it goes over the wire, without the word before it."""
+        if not (self.email and self.api_token):
+            return []
+        login = f"{self.email}/token:{self.api_token.get_secret_value()}"
+        return [base64.b64encode(login.encode()).decode()]
 
     def secrets(self, name: str) -> Secrets:
         """Return the one way in that is set.
@@ -237,6 +248,8 @@ class Settings(BaseSettings):
         for credential in self.credentials.values():
             given += [credential.api_token, credential.client_secret]
         found = [one.get_secret_value() for one in given if one is not None]
+        found += [quote(one, safe="") for one in found]
+        found += [login for one in self.credentials.values() for login in one.basic_logins()]
         if self.spool_key is not None:
             each = self.spool_key.get_secret_value().split(",")
             found += [part.partition(":")[2] for part in each]
@@ -315,13 +328,25 @@ def _refuse_open_file(path: Path) -> None:
     """Raise `UsageError` for a file that holds secrets and that others can read."""
     try:
         mode = path.stat().st_mode
-        if mode & 0o077 and any(mark in path.read_text("utf-8", "replace") for mark in _SECRET):
+        if mode & 0o077 and _holds_secrets(path):
             raise UsageError(
                 f"{path} holds secrets and others can read it (mode {mode & 0o777:o})",
                 code="secrets_readable",
             )
     except OSError:
         return  # there is none, or pydantic-settings will say what is wrong with it
+
+
+def _holds_secrets(path: Path) -> bool:
+    """Say whether a file of variables names a secret, in any case, or a URL with a password."""
+    try:
+        found = dotenv_values(path)
+    except UnicodeDecodeError:
+        return True  # nobody can say what it holds
+    return any(
+        name.upper().startswith(_SECRET) or _PASSWORD_IN_URL.search(value or "")
+        for name, value in found.items()
+    )
 
 
 def variable(name: str) -> str | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
 from world import write_catalog
 
-from orchestrations import runs
+from orchestrations import access, runs
 from orchestrations.access import SCHEDULER, VERBS, Principal, Rights, Role, load_access, myself
 from orchestrations.cli import deskfeed, opened
 from orchestrations.loader import load_catalog
@@ -154,11 +156,29 @@ def test_a_wrong_file_gives_nobody_any_right_and_says_where(rules, text, said):
     assert said in caught.value.message
 
 
+def test_rules_that_a_link_points_to_must_be_there(tmp_path):
+    (tmp_path / "access.yaml").symlink_to(tmp_path / "gone.yaml")
+    with pytest.raises(CatalogError, match="link to a file that is not there"):
+        load_access(tmp_path)
+
+
 def test_who_somebody_is_comes_from_the_system_and_not_from_the_environment(monkeypatch):
     real = myself()
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "mallory")
     assert myself() == real
+
+
+@pytest.mark.parametrize("name", [None, "scheduler"])
+def test_who_has_no_name_or_that_of_the_scheduler_is_known_by_number(monkeypatch, name):
+    def entry(_uid):
+        if name is None:
+            raise KeyError
+        return SimpleNamespace(pw_name=name)
+
+    monkeypatch.setattr(access.pwd, "getpwuid", entry)
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert myself().name == f"uid-{os.getuid()}"
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+from urllib.parse import quote
 
 import pytest
 from pydantic import SecretStr
@@ -239,6 +241,33 @@ def test_an_env_file_with_an_address_must_be_its_owners(tmp_path):
     assert caught.value.code == "secrets_readable"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "deskfeed_credentials__socktown__api_token=hush",
+        "Deskfeed_Spool_Key=hush",
+        "DESKFEED_LEDGER_URL=postgresql+psycopg://deskfeed:hush@db/deskfeed",
+        "WAREHOUSE_URL=snowflake://me:hush@account/db",
+        "FLOWER_BASIC_AUTH=me:hush",
+    ],
+)
+def test_an_env_file_with_a_secret_by_any_name_must_be_its_owners(tmp_path, line):
+    (tmp_path / ".env").write_text(line + "\n")
+    (tmp_path / ".env").chmod(0o640)
+
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert caught.value.code == "secrets_readable"
+    assert "hush" not in str(caught.value)
+
+
+def test_an_env_file_without_secrets_may_be_read(tmp_path):
+    (tmp_path / ".env").write_text("DESKFEED_LOG_LEVEL=INFO\nDESKFEED_REDIS_URL=redis://h:1/0\n")
+    (tmp_path / ".env").chmod(0o644)
+
+    assert load_settings().log_level == "INFO"
+
+
 KEY = "a:" + "A" * 43 + "="
 
 
@@ -281,8 +310,11 @@ def test_everything_that_the_log_must_leave_out_is_told(monkeypatch):
     monkeypatch.setenv("DESKFEED_LEDGER_URL", "postgresql+psycopg://me:ledgerpass@h/x")
     monkeypatch.setenv("DESKFEED_CREDENTIALS__S__API_TOKEN", "token-token")
     monkeypatch.setenv("DESKFEED_CREDENTIALS__S__CLIENT_SECRET", "client-secret")
+    monkeypatch.setenv("DESKFEED_CREDENTIALS__S__EMAIL", "me@example.com")
     monkeypatch.setenv("DESKFEED_ALERTS__OPS", "slack://hush/hush/hush")
 
+    login = base64.b64encode(b"me@example.com/token:token-token").decode()
+    assert {login, quote(KEY, safe="")} <= {*load_settings().hidden()}
     wanted = {
         "slack://hush/hush/hush",
         KEY,
