@@ -265,3 +265,36 @@ def test_the_rules_are_no_orchestration(tmp_path):
     write_catalog(tmp_path)
     (tmp_path / "access.yaml").write_text("users: {ada: admin}\n")
     assert [*load_catalog(tmp_path).orchestrations] == ["loyalty"]
+
+
+def commands_of(group, *names):
+    """Yield each command that does something, with the words that name it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield (*names, name), command
+            yield from commands_of(command, *names, name)
+        else:
+            yield (*names, name), command
+
+
+def harmless(command):
+    """Return the arguments that a command demands."""
+    words = ["--description", "x"] if command.name == "add" else []  # else it would ask for it
+    for param in command.params:
+        if isinstance(param, click.Argument) and param.required:
+            choices = getattr(param.type, "choices", ("x",))
+            words += [str(next(iter(choices)))] * max(1, param.nargs)
+    return words
+
+
+COMMANDS = dict(commands_of(deskfeed))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_that_there_is_asks_for_a_role(shell, tmp_path, words):
+    (tmp_path / "catalog" / "access.yaml").write_text("users: {eve: admin}\n")
+
+    refused = shell(*words, *harmless(COMMANDS[words]), "--json")
+    assert refused.exit_code == 2, refused.output
+    assert json.loads(refused.stdout)["error"]["code"] == "access_denied"
