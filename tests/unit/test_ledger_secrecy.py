@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from sqlalchemy import select, update
 from world import profiles
@@ -325,3 +328,18 @@ def test_the_way_over_to_another_hash_key_forgets_what_was_known(opened, new_run
 def test_a_missing_key_is_neither_damage_nor_the_fault_of_a_run():
     assert not issubclass(KeyMissing, spool.Damaged)
     assert not issubclass(KeyMissing, RunError)
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_workers_that_begin_a_new_ledger_together_all_get_on(ledger_url, clock, times, turn):
+    together = Barrier(6)
+
+    def begin(_number):
+        together.wait()
+        ledger = open_ledger(ledger_url, times, clock, secrets=Secrets(NEW, b"h" * 32))
+        ledger.secrecy.begin()
+        ledger.close()
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(begin, range(6)))

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from sqlalchemy import Connection, delete, insert, select
 
-from worker.errors import UsageError
+from worker.errors import Conflict, UsageError
 from worker.ledger import audit
 from worker.ledger.database import Database
 from worker.ledger.schema import delivered, forgotten, meta, workers
@@ -41,9 +41,12 @@ def settle_hash_key(database: Database, given: bytes | None) -> bytes:
         found = _fitting(connection, given)
     if found is not None:
         return found
-    with database.write() as connection:
-        found = _fitting(connection, given)
-        return _settle(connection, database, given) if found is None else found
+    try:
+        with database.write() as connection:
+            found = _fitting(connection, given)
+            return _settle(connection, database, given) if found is None else found
+    except Conflict:  # who opens a new ledger at the same time has settled it
+        return settle_hash_key(database, given)
 
 
 def forget_everybody(database: Database, by: str) -> int:
@@ -77,7 +80,10 @@ def _fitting(connection: Connection, given: bytes | None) -> bytes | None:
 
 def _settle(connection: Connection, database: Database, given: bytes | None) -> bytes:
     """Take a key into use, if it replaces none that anything was hashed with."""
-    if _value(connection, _CHECK) is not None:
+    check = _value(connection, _CHECK)
+    if check is not None:
+        if given is not None and hmac.compare_digest(check, _check(given)):
+            return given  # somebody has settled it since the caller looked
         _refuse(given)
     if given is not None and _value(connection, _OWN) is not None:
         if connection.scalar(select(delivered.c.key_hash).limit(1)) is not None:

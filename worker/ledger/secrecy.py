@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select
 
-from worker.errors import UsageError
+from worker.errors import Conflict, UsageError
 from worker.ledger import spool
 from worker.ledger.database import Database, spool_keys_of
 from worker.ledger.schema import meta, payloads
@@ -142,11 +142,14 @@ class Secrecy:
         with self._db.read() as connection:
             if len(connection.scalars(names).all()) == len(wanted):
                 return
-        with self._db.write() as connection:
-            known = set(connection.scalars(names))
-            new = [{"name": n, "value": v} for n, v in wanted.items() if n not in known]
-            if new:
-                connection.execute(insert(meta), new)
+        try:
+            with self._db.write() as connection:
+                known = set(connection.scalars(names))
+                new = [{"name": n, "value": v} for n, v in wanted.items() if n not in known]
+                if new:
+                    connection.execute(insert(meta), new)
+        except Conflict:  # workers that start together note the same; now it is there to be found
+            self._note()
 
     def look(self) -> Sealed:
         """Return how rows are kept now."""
