@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import fakeredis
@@ -30,20 +31,31 @@ def info(self, *_sections: bytes) -> bytes:
 ServerCommandsMixin.info = command((), (bytes,))(info)
 
 
-class Bench:
-    """A limiter, its fake server, and a clock in microseconds."""
+class ServerClock:
+    """The clock of fake servers, in microseconds: it moves when told to, or slept."""
 
-    def __init__(self, slack_s=0.0, **options) -> None:
-        self.server = fakeredis.FakeServer()
-        self.client = fakeredis.FakeRedis(server=self.server)
-        self.limiter = Limiter(self.client, slack_s=slack_s, **options)
+    def __init__(self) -> None:
         self.us = START
 
-    def set_clock(self, monkeypatch) -> None:
-        """Let the fake server's TIME be this bench's."""
+    def set(self, monkeypatch) -> None:
+        """Let the TIME of fake servers be this clock's."""
         clock = SimpleNamespace(time=lambda: self.us / 1e6)
         for module in CLOCKS:
             monkeypatch.setattr(f"{module}.time", clock)
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much time pass at once; rounded up, as nobody wakes up before his time."""
+        self.us += math.ceil(seconds * 1e6)
+
+
+class Bench(ServerClock):
+    """A limiter, its fake server, and the clock of both."""
+
+    def __init__(self, slack_s=0.0, **options) -> None:
+        super().__init__()
+        self.server = fakeredis.FakeServer()
+        self.client = fakeredis.FakeRedis(server=self.server)
+        self.limiter = Limiter(self.client, slack_s=slack_s, **options)
 
     def warm(self) -> None:
         """No cold start: the limiter finds its memory in order."""

@@ -26,7 +26,7 @@ from worker.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """Waiting ends with a failed test after this long; nothing is asserted about time."""
 
 
@@ -165,7 +165,7 @@ class Stage:
     def worker_log(self, number: int) -> str:
         return (self.folder / f"worker{number}.log").read_text(errors="replace")
 
-    def deskfeed(self, *words: str, timeout: float = 100.0, **environment: str):
+    def deskfeed(self, *words: str, timeout: float = 300.0, **environment: str):
         """Run the command as a person does; returns the finished process."""
         return subprocess.run(
             [sys.executable, "-m", "orchestrations", *words],

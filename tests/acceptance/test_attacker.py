@@ -195,7 +195,7 @@ def look_on(stage, url):
     asked = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker.app", "inspect", "ping", "--timeout", "10"],
         cwd=ROOT, env={**stage.environment, "DESKFEED_REDIS_URL": url}, capture_output=True,
-        text=True, timeout=90,
+        text=True, timeout=180,
     )  # fmt: skip
     assert "pong" in asked.stdout, asked.stdout + asked.stderr
 

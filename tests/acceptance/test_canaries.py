@@ -143,7 +143,7 @@ def hunt(tmp_path_factory):
                 )
             )  # fmt: skip
         until(lambda: page(stage.flower, "/healthcheck"), "Flower to answer")
-        stage.done = stage.deskfeed("run", "loyalty", "--wait", "--json", timeout=240.0)
+        stage.done = stage.deskfeed("run", "loyalty", "--wait", "--json")
         stage.shown = json.loads(stage.done.stdout)
         stage.run_id = stage.shown["run_id"]
         yield stage

@@ -105,5 +105,5 @@ def test_with_no_worker_alive_wait_says_so_and_names_the_command(tmp_path):
         assert lonely.sandbox.stats()["posts"] == 0
 
         lonely.start_worker()
-        _, rest = waiting.communicate(timeout=60)
+        _, rest = waiting.communicate(timeout=180)
         assert waiting.returncode == 0, rest

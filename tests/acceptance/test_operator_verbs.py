@@ -40,7 +40,7 @@ def refuse(stage, *external_ids):
 
 def run(stage, *words):
     """Run a command to its end; returns its exit code and the run it tells of."""
-    done = stage.deskfeed(*words, "--wait", "--json", timeout=300.0)
+    done = stage.deskfeed(*words, "--wait", "--json")
     return done.returncode, json.loads(done.stdout)
 
 
@@ -114,7 +114,7 @@ def test_rows_cancelled_by_stop_are_sent_by_retry(stage):
     assert stage.deskfeed("pause", begun).returncode == 0
     assert stage.deskfeed("stop", begun).returncode == 0
     assert stage.deskfeed("stop", begun).returncode == 0
-    done = stage.deskfeed("watch", begun, "--json", timeout=300.0)
+    done = stage.deskfeed("watch", begun, "--json")
 
     parent = json.loads(done.stdout)
     rows = parent["rows"]
@@ -140,7 +140,7 @@ def test_a_paused_run_is_resumed_with_the_same_rows_and_twice_is_harmless(stage)
 
     assert stage.deskfeed("resume", begun).returncode == 0
     assert stage.deskfeed("resume", begun).returncode in (0, 1)  # 1: it has ended already
-    done = stage.deskfeed("watch", begun, "--json", timeout=300.0)
+    done = stage.deskfeed("watch", begun, "--json")
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"]["created"] == 900

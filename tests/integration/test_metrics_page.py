@@ -86,7 +86,7 @@ def test_a_page_tells_what_was_sent_and_outlives_redis(stage):
     stage.redis.start()
     until(lambda: values(scrape(port))["deskfeed_redis_up", ()] == 1, "Redis to be up again")
     worker.send_signal(signal.SIGTERM)
-    worker.wait(timeout=60)
+    worker.wait(timeout=180)
     with pytest.raises(urllib.error.URLError, match="refused"):
         scrape(port)
 

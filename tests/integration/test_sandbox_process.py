@@ -42,7 +42,7 @@ def ask(port, method, target, body=None, headers=None):
 
 
 def refused(*arguments):
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=180)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

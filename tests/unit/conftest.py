@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fakeredis
 import pytest
-from limiter_bench import Bench
+from limiter_bench import Bench, ServerClock
 from scripted import Zendesk
 from world import warm
 
@@ -16,7 +16,7 @@ from worker.limiter import Limiter
 def bench(monkeypatch):
     """A limiter with its memory in order, on a clock that stands still."""
     made = Bench()
-    made.set_clock(monkeypatch)
+    made.set(monkeypatch)
     made.warm()
     return made
 
@@ -28,7 +28,18 @@ def zendesk():
 
 
 @pytest.fixture
-def redis():
+def redis_clock(monkeypatch):
+    """The clock of that Redis, which stands still but for slots that are slept.
+
+    The machine's own would let a permit lapse where a test is held up for a second.
+    """
+    made = ServerClock()
+    made.set(monkeypatch)
+    return made
+
+
+@pytest.fixture
+def redis(redis_clock):
     """A Redis on which the limiter finds its memory in order."""
     client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
     warm(client)
@@ -42,7 +53,7 @@ def limiter(redis):
 
 
 @pytest.fixture
-def delivery(ledger, limiter, zendesk, times):
+def delivery(ledger, limiter, zendesk, times, redis_clock):
     """The use-cases of a worker, over a ledger of one's own and the scripted Zendesk."""
     return Delivery(
         Context(
@@ -51,6 +62,7 @@ def delivery(ledger, limiter, zendesk, times):
             clients=lambda _target: zendesk,
             times=times,
             owner="w",
+            sleep=redis_clock.sleep,
         )
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fakeredis
 import pytest
-from world import LIMITS, TARGET, warm
+from world import LIMITS, TARGET
 
-from worker.delivery import Context, Delivery, Ticket
+from worker.delivery import Ticket
 from worker.errors import Throttled
 from worker.hints import Deliver, Wait
 from worker.limiter import Go, Limiter
@@ -56,28 +55,8 @@ def zendesk():
 
 
 @pytest.fixture
-def limiter():
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
-    warm(client)
-    return Calls(Limiter(client))
-
-
-@pytest.fixture
-def delivery(ledger, limiter, zendesk, times):
-    context = Context(
-        ledger=ledger, limiter=limiter, clients=lambda _target: zendesk, times=times, owner="w"
-    )
-    return Delivery(context)
-
-
-@pytest.fixture
-def ready(sending, delivery):
-    def make(*sizes, **kwargs):
-        run = sending(*sizes, **kwargs)
-        delivery.admit(run.run_id)
-        return run
-
-    return make
+def limiter(redis):
+    return Calls(Limiter(redis))
 
 
 # --- turns ---------------------------------------------------------------------------------------

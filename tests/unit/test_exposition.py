@@ -23,7 +23,7 @@ from limiter_bench import ACCOUNT
 from pydantic import SecretStr
 from world import LIMITS, TARGET
 
-from worker import app, exposition, metrics
+from worker import app, control, exposition, metrics
 from worker.errors import DestinationError, LedgerError, LimiterUnavailable, UsageError
 from worker.exposition import GAUGES, Shared, make_folder, serve
 from worker.ledger.pulse import note_beat
@@ -532,6 +532,9 @@ def test_a_pool_of_processes_without_a_folder_is_a_warning(
 def test_a_worker_whose_folder_cannot_be_written_says_so_and_ends(monkeypatch, tmp_path, logged):
     (tmp_path / "file").touch()
     monkeypatch.setenv(exposition.FOLDER_VARIABLE, str(tmp_path / "file" / "folder"))
+    # What else a worker does at its start would stay in this process.
+    monkeypatch.setattr(control, "limit_commands", lambda: ())
+    monkeypatch.setattr(control, "forget_foreign_tasks", lambda _app: ())
 
     with pytest.raises(SystemExit):
         app._on_worker_init()

@@ -47,7 +47,7 @@ def test_a_child_forked_in_the_middle_of_a_transaction_gets_in(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FORKING, str(tmp_path / "ledger.db")],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=100,
+        timeout=180,
     )  # fmt: skip
 
     assert (done.returncode, done.stdout) == (0, "['child', 'parent']\n"), done.stdout + done.stderr

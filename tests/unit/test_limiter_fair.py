@@ -18,7 +18,7 @@ BUDGET = Budget(users_per_second=100, requests_per_minute=400)
 def real(monkeypatch):
     """A limiter with the slack that it has in production."""
     made = Bench(slack_s=0.003)
-    made.set_clock(monkeypatch)
+    made.set(monkeypatch)
     made.warm()
     return made
 

@@ -27,7 +27,7 @@ def cold(monkeypatch):
     """A limiter whose server has no memory; it notes the cold starts that it finds."""
     found = []
     made = Bench(on_cold_start=found.append)
-    made.set_clock(monkeypatch)
+    made.set(monkeypatch)
     made.found = found
     return made
 

@@ -43,7 +43,7 @@ def shell(tmp_path, monkeypatch, catalog, ledger):
 
 
 @pytest.fixture
-def redis(monkeypatch, shell):
+def redis(monkeypatch, shell, redis_clock):
     """Return the Redis that the verbs ask."""
     client = fakeredis.FakeRedis()
     monkeypatch.setenv("DESKFEED_REDIS_URL", "redis://127.0.0.1:1/0")

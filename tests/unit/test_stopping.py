@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 
-import fakeredis
 from sqlalchemy import select
-from world import TARGET, warm
+from world import TARGET
 
 from worker import tasks
 from worker.app import stopping as of_the_process
 from worker.delivery import Context, Delivery
 from worker.hints import Deliver, Poll, Wait
 from worker.ledger.schema import chunks
-from worker.limiter import Limiter
 from worker.stopping import Stopping
 from worker.zendesk.replies import JobAccepted, RateHeaders
 
@@ -46,10 +44,9 @@ def test_a_worker_that_is_to_end_hands_messages_back_untouched(monkeypatch):
     assert sent == [Deliver("df-1", 7), Poll("df-1", 8)]
 
 
-def test_who_waits_for_a_slot_gives_slot_and_chunk_back_and_posts_nothing(sending, ledger, times):
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
-    warm(client)
-    limiter = Limiter(client)
+def test_who_waits_for_a_slot_gives_slot_and_chunk_back_and_posts_nothing(
+    sending, ledger, times, limiter
+):
     stopping = Stopping()
     posts = []
 
