@@ -14,6 +14,9 @@ SEEDS ?= 10000
 FROM ?= 0
 MUTANTS_ARGS ?=
 
+# The tests start hundreds of processes: where this is set, each of them would compile all code anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test unit faults check docs lint format types imports mutants simulate screenshots audit bench-limiter bench-planning bench-delivery clean
 

@@ -6,7 +6,6 @@ A scheduler starts a run with
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import threading
@@ -27,6 +26,8 @@ from worker.app import ALERT_TASK, PLAN_TASK, app, parts, send_all, stopping
 from worker.errors import CatalogError, DeskfeedError, UsageError
 from worker.hints import Plan, Tell
 from worker.ledger.pulse import note_beat
+from worker.ledger.records import Run
+from worker.ledger.states import RunState
 from worker.messages import Unreadable
 from worker.settings import settings
 from worker.tasks import announce, hand_back, not_done, read
@@ -36,8 +37,12 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.1
 """How often the task of a planning looks whether its process has ended."""
 
-_planners: dict[str, float] = {}
-"""When this process last started a planner of a run that is not planned yet."""
+STARTS_WITHIN_S = 60.0
+"""A planner that has taken nothing up by then stands still. Not scaled with the table of times: a
+machine starts a process no sooner for it."""
+
+_planners: dict[str, tuple[int, float]] = {}
+"""By run, of the last planner that this process started: the run's fence before it, and when."""
 _planners_lock = threading.Lock()
 
 
@@ -80,13 +85,18 @@ def plan(*args: Any, **kwargs: Any) -> str:
     if isinstance(message, Unreadable):
         return message.why
     run_id = message.run_id
-    if not _first_planner(run_id):
-        return "planned here already"
-    try:
-        if stopping.asked or not _planned(run_id):
-            return hand_back(Plan(run_id))
-    finally:
-        _planners.pop(run_id, None)
+    run = parts().ledger.runs.get(run_id)
+    if run is None:
+        return "unknown run"
+    if run.state in (RunState.PLANNED, RunState.PLANNING):
+        mine = _first_planner(run)
+        if mine is None:
+            return "planned here already"
+        try:
+            if stopping.asked or not _planned(run_id):
+                return hand_back(Plan(run_id))
+        finally:
+            _forget_planner(run_id, mine)
     delivery = parts().delivery
     send_all([*delivery.admit(run_id), *delivery.close(run_id)])
     return _how_planned(run_id)
@@ -106,18 +116,26 @@ def _how_planned(run_id: str) -> str:
     return f"{run.rows_read:,} rows planned"
 
 
-def _first_planner(run_id: str) -> bool:
-    """Whether this worker started no planner of the run within a lease.
+def _first_planner(run: Run) -> tuple[int, float] | None:
+    """Note that this worker starts a planner of the run; None where one is still about to begin.
 
     On a machine so busy that a planner starts slowly the sweeper takes its message for lost and
-    sends another. Each would start a process, and the machine would be busier still.
+    sends another. Each would start a process, and the machine would be busier still. One that
+    began and was lost has raised the run's fence, and so keeps nobody from beginning anew.
     """
     now = time.monotonic()
     with _planners_lock:
-        first = now - _planners.get(run_id, -math.inf) > parts().times.lease
-        if first:
-            _planners[run_id] = now
-        return first
+        fence, since = _planners.get(run.run_id, (-1, now))
+        if fence == run.plan_fence and now - since <= STARTS_WITHIN_S:
+            return None
+        _planners[run.run_id] = mine = (run.plan_fence, now)
+        return mine
+
+
+def _forget_planner(run_id: str, mine: tuple[int, float]) -> None:
+    with _planners_lock:
+        if _planners.get(run_id) == mine:
+            del _planners[run_id]
 
 
 def _planned(run_id: str) -> bool:
