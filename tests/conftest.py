@@ -14,6 +14,7 @@ from types import MappingProxyType
 import browser
 import postgres
 import pytest
+import structlog
 from sqlalchemy import create_engine
 from world import LIMITS, TARGET, Clock, profiles
 
@@ -26,6 +27,13 @@ CONFORMANCE = (
     "test_ticking", "test_unclear", "test_sweeper", "test_run_report",
 )  # fmt: skip
 """Modules, by the beginning of their names, whose tests run on both databases."""
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were():
+    """What a command or a worker makes of the logs of its process is not for the next test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

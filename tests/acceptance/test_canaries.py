@@ -22,7 +22,7 @@ from stage import ROOT, free_port, make_stage, until
 
 from worker.ledger.schema import payloads
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 ROWS = 3000
 AUTH = "operator:cnrysecretflower"

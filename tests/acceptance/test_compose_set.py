@@ -46,7 +46,6 @@ def schedule_soon(catalog):
 
 @pytest.mark.postgres
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_scheduled_run_fires_once_is_seen_in_flower_and_alerts_once_while_workers_are_replaced(
     backend, ledger_url, tmp_path, webhook
 ):

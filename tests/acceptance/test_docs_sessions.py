@@ -95,7 +95,6 @@ def well(done, *, but=()):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_tutorial_is_true_step_by_step(stage, typed):
     lines = session.commands(TUTORIAL)
     edit = lines.index("deskfeed check loyalty")
@@ -120,7 +119,6 @@ def test_the_tutorial_is_true_step_by_step(stage, typed):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_five_lines_of_the_readme_bring_people_to_an_account(stage, typed):
     lines = session.commands(README.partition("## A real account")[2].partition("\n## ")[0])
     assert len(lines) == 5

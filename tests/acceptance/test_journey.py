@@ -18,7 +18,7 @@ from stage import ROOT, free_port, make_stage, until
 from worker.ledger.states import RunState
 from worker.profile import OutcomeKind
 
-pytestmark = [pytest.mark.xdist_group("journey"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("journey")
 
 AUTH = "operator:canary-free"
 

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from stage import make_stage, until
 
-pytestmark = [pytest.mark.xdist_group("operator"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("operator")]
 
 LOGIN = base64.b64encode(b"admin@socktown.example/token:sandbox-token").decode()
 

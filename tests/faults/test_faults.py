@@ -10,7 +10,6 @@ from faults.scene import make_scene
 pytestmark = [
     pytest.mark.xdist_group("faults"),
     pytest.mark.slow,
-    pytest.mark.timeout(300),  # a busy machine is not a defect
 ]
 
 
