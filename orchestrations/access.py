@@ -7,8 +7,11 @@
     groups: {support: viewer, data: operator}
     scheduler: user                   # what schedules and messages on the broker may start
 
-Without the file everybody has all rights. It guards against mistakes of colleagues who share a
-machine; whoever holds the ledger's password or may write this file can do as they like.
+Without the file everybody has all rights. Where there is no catalog folder nobody can tell whether
+there is such a file: runs can be stopped there, and nobody is an administrator or sees people.
+
+It guards against mistakes of colleagues who share a machine; whoever holds the ledger's password or
+may write this file can do as they like.
 """
 
 from __future__ import annotations
@@ -98,10 +101,12 @@ class Rights:
     Attributes:
         role: None if they may do nothing.
         restrict_pii: they see no personal data and send none.
+        because: why, where it is not what the rules say of them.
     """
 
     role: Role | None
     restrict_pii: bool = False
+    because: str = field(default="", compare=False)
 
 
 def _entry(value: Any) -> Any:
@@ -139,9 +144,12 @@ class Access:
 
     Attributes:
         everybody: no rules at all: everybody has every right.
+        unknown: why nobody can tell whether there are rules; empty where that is known. Everybody
+            may stop things then; nobody is an administrator or sees personal data.
     """
 
     everybody: bool = True
+    unknown: str = ""
     _file: _File = field(default_factory=_File, repr=False)
 
     def rights(self, principal: Principal) -> Rights:
@@ -150,6 +158,8 @@ class Access:
         An entry of their own decides alone. Else their groups do: the highest role of these, and
         restricted if one of them is. Else the default does.
         """
+        if self.unknown:
+            return Rights(Role.OPERATOR, restrict_pii=True, because=self.unknown)
         if self.everybody:
             return Rights(Role.ADMIN)
         if principal.name == SCHEDULER:
@@ -177,6 +187,13 @@ class Access:
         """
         rights = self.rights(principal)
         needed = VERBS[verb]
+        if self.unknown and needed > Role.OPERATOR:
+            raise UsageError(
+                f"{principal.name} may not {verb}: {self.unknown}",
+                code="access_denied",
+                resolution="Set DESKFEED_CATALOG to the catalog's folder, the one that the workers "
+                "have. (docs/access.md says how rules are taken away.)",
+            )
         if rights.role is None or rights.role < needed:
             raise _denied(
                 f"{principal.name} may not {verb}: it needs the role {needed.name.lower()}, "
@@ -208,11 +225,16 @@ class Access:
 def load_access(folder: Path) -> Access:
     """Read the rules of a catalog; without a file everybody has every right.
 
+    Where there is no folder the rules are `unknown`: whoever mistypes its name, or stands in
+    another folder, must be able to stop a run and must not become an administrator by it.
+
     Raises:
         CatalogError: the file is wrong. Nobody may do anything then.
     """
     path = folder / ACCESS_FILE
     try:
+        if not folder.is_dir():
+            return _unknown(f"DESKFEED_CATALOG names no folder ({folder}); access.yaml lies there")
         document = read_document(path)
     except FileNotFoundError:
         if path.is_symlink():
@@ -233,6 +255,17 @@ def load_access(folder: Path) -> Access:
         ]
         raise InvalidCatalog(problems) from None
     return Access(everybody=False, _file=file)
+
+
+def missing_rules(folder: Path) -> Access:
+    """Return what holds where the ledger knows of rules that the catalog here does not have."""
+    return _unknown(
+        f"the workers' catalog has an access.yaml, and DESKFEED_CATALOG here ({folder}) has none"
+    )
+
+
+def _unknown(why: str) -> Access:
+    return Access(everybody=False, unknown=f"{why}, so without it nobody is an administrator")
 
 
 def myself() -> Principal:

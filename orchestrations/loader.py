@@ -21,12 +21,12 @@ from pydantic import ValidationError
 
 from orchestrations.chains import circle_of
 from orchestrations.document import Document, DocumentError, Location, read_document
+from orchestrations.misplaced import is_misplaced, remedy
 from orchestrations.sentences import sentences
 from orchestrations.spec import (
     ACCESS_FILE,
     ALERTS_FILE,
     NAME_PATTERN,
-    SECRET_KEYS,
     Destination,
     Orchestration,
     Source,
@@ -36,12 +36,6 @@ from worker.errors import CatalogError, UsageError
 
 MAX_QUERY_BYTES = 1024 * 1024
 """A query longer than this is data, not a query."""
-
-_NO_SECRETS = (
-    "a secret must not stand in a catalog file; name the credential (credential: <name>) and set "
-    "DESKFEED_CREDENTIALS__<NAME>__CLIENT_ID and …__CLIENT_SECRET (or …__EMAIL and …__API_TOKEN) "
-    "in the environment or .env (docs/credentials.md)"
-)
 
 _KEYS_ARE_NAMES = frozenset({"tables", "columns", "constants", "defaults", "formats"})
 """Under these, keys are the names of tables, columns and attributes; `email` is one."""
@@ -235,6 +229,7 @@ class _Shelf(Generic[SpecT]):
         self.documents: dict[str, Document] = {}
         self.specs: dict[str, SpecT] = {}
         self.problems: list[Problem] = []
+        self._subfolder = subfolder
         self._prefix = f"{subfolder}/" if subfolder else ""
         self._model: type[SpecT] = model
         for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
@@ -263,16 +258,23 @@ class _Shelf(Generic[SpecT]):
             self._check(path.stem, document)
 
     def _check(self, name: str, document: Document) -> None:
-        found = list(_problems_of_keys(document))
+        found: list[tuple[Location, str]] = [
+            (location, f"stands twice; again in line {line}")
+            for location, line in document.repeated
+        ]
+        misplaced = {
+            location: remedy(self._subfolder, name, document.data, str(location[-1]))
+            for location in _misplaced(document)
+        }
+        found += misplaced.items()
         if "name" in document.data:
             found.append((("name",), "unknown key: the file's own name is the name"))
-        secret = {location for location, what in found if what == _NO_SECRETS}
         try:
             spec = self._model.model_validate({**document.data, "name": name})
         except ValidationError as error:
             for location, what in sentences(self._model, error):
-                # A secret is told once, with its remedy, and not as an unknown key as well.
-                if not any(place[: len(location)] == location for place in secret):
+                # It is told once, with its remedy, and not as an unknown key as well.
+                if not any(place[: len(location)] == location for place in misplaced):
                     found.append((location, what))
         else:
             if not found:
@@ -283,15 +285,12 @@ class _Shelf(Generic[SpecT]):
             self.problems.append(Problem(file, document.line(location), key, what))
 
 
-def _problems_of_keys(document: Document) -> Iterator[tuple[Location, str]]:
-    """Yield what is wrong with keys whatever the model: repeated ones and secrets."""
-    for location, line in document.repeated:
-        yield location, f"stands twice; again in line {line}"
+def _misplaced(document: Document) -> Iterator[Location]:
+    """Yield where secrets stand, and other parts of a credential, whatever the model."""
     for location in document.lines:
-        key = location[-1]
         named_by_people = len(location) > 1 and location[0] in _KEYS_ARE_NAMES
-        if isinstance(key, str) and key.lower() in SECRET_KEYS and not named_by_people:
-            yield location, _NO_SECRETS
+        if is_misplaced(location[-1]) and not named_by_people:
+            yield location
 
 
 def _unknown_references(

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.ledger.records import RowOutcome
+
+if TYPE_CHECKING:
+    from orchestrations.access import Rights
 
 MASK = "•••"
 """Of every length: how long a name is tells who it may be."""
 
-NOTICE = "Personal data is masked: access.yaml restricts your access to it."
+RESTRICTED = "access.yaml restricts your access to it"
 
 _OPEN = frozenset({"verified", "skip_verify_email"})
 """What Deskfeed itself sets, the same for everybody."""
+
+
+def notice(rights: Rights) -> str:
+    """Return the sentence that tells somebody that they see masks, and why."""
+    return f"Personal data is masked: {rights.because or RESTRICTED}."
 
 
 def masked_row(row: RowOutcome) -> RowOutcome:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -131,8 +132,8 @@ class Planner:
     def _stage_and_spool(
         self, run: Run, orchestration: Orchestration, make: MakeMapper, folder: Path
     ) -> None:
-        options = Options.from_json(run.options)
         kept = self._ledger.kept
+        options = replace(Options.from_json(run.options), params=kept.params(run.run_id) or {})
         only_changed = orchestration.send == "changed" and not options.full
         reader = QueryReader(self._catalog, self._variable, folder)
         hash_key = kept.hash_key if only_changed else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from worker import hints
 from worker.explanations import EXPLANATIONS, Explanation, fill
+from worker.ledger.parameters import names_of as parameters_of
 from worker.ledger.records import Event, Run, RunView
 from worker.ledger.states import RUN_ENDED, ChunkState, RunState
 
@@ -75,6 +76,7 @@ def run_as_json(view: RunView) -> dict[str, Any]:
         "parent_run": run.parent_run,
         "retries": list(view.retries),
         "rows": asdict(view.rows),
+        "params": list(parameters_of(run.options)),
         "unchanged": run.unchanged,
         "warnings": list(view.warnings),
         "chunks": chunk_buckets(view),

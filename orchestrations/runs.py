@@ -34,7 +34,7 @@ class Options:
         codes: of a retry: only rows with one of these codes; none for all.
         groups: those of whoever asked, where they asked: the planner's host may not know them.
         full: send also the rows that are unchanged.
-        params: values of the query's placeholders.
+        params: values of the query's placeholders; of a run `Ledger.kept` knows them.
     """
 
     sample: int | None = None
@@ -62,13 +62,12 @@ class Options:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
-        """Return the options that a run was started with."""
+        """Return the options that a run was started with, but for the values of parameters."""
         return cls(
             sample=data.get("sample"),
             codes=tuple(data.get("codes", ())),
             groups=tuple(data.get("groups", ())),
             full=bool(data.get("full", False)),
-            params=data.get("params", {}),
         )
 
 
@@ -100,6 +99,7 @@ def start(
     Raises:
         UsageError: no such orchestration, it is a draft, a parameter is wrong, a run of it is
             still active, or the principal may not start it.
+        KeyMissing: the run has parameters, the ledger is encrypted, and no key is here.
     """
     orchestration = catalog.orchestration(name)
     refuse_draft(orchestration)

@@ -42,7 +42,7 @@ DATA_SUFFIXES = {
 SECRET_KEYS = frozenset(
     {"email", "token", "api_token", "password", "secret", "client_id", "client_secret", "api_key"}
 )
-"""Keys that look like a credential; none of them belongs into a file of the catalog."""
+"""Keys that are parts of a credential; none of them belongs into a file of the catalog."""
 
 ACCESS_FILE = "access.yaml"
 """Who may do what; in the catalog folder, beside the orchestrations, and no orchestration."""
@@ -53,12 +53,12 @@ ALERTS_FILE = "alerts.yaml"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """Names of orchestrations, destinations and sources: the names of their files."""
 
-_CREDENTIAL = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+CREDENTIAL_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LOOPBACK_URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::([1-9][0-9]{0,4}))?")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _PARAM = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+VARIABLE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _HTTPS_PORT = 443
 _HTTP_PORT = 80
 
@@ -86,7 +86,7 @@ def _query_file(value: str) -> str:
 
 
 def _credential(value: str) -> str:
-    if not _CREDENTIAL.fullmatch(value):
+    if not CREDENTIAL_PATTERN.fullmatch(value):
         # The value is not repeated: it may be the secret itself.
         raise refusal(
             "must be the name of a credential: lower-case letters and digits, words joined by "
@@ -127,7 +127,7 @@ def _param_name(value: str) -> str:
 
 
 def _variable_name(value: str) -> str:
-    if not _VARIABLE.fullmatch(value):
+    if not VARIABLE_PATTERN.fullmatch(value):
         # The value is not repeated: it may be the URL itself.
         raise refusal("must be the name of an environment variable, e.g. 'WAREHOUSE_URL'")
     return value

@@ -76,7 +76,7 @@ def tick(ledger: Ledger, reading: Reading) -> list[Run]:
     Raises:
         LedgerError: nothing is lost; the next tick does it.
     """
-    reading, may_start = _with_rules(reading)
+    reading, may_start = _with_rules(ledger, reading)
     _tell_problems(ledger, reading)
     now = ledger.schedules.now()
     seen = ledger.schedules.see(all_declared(reading.catalog), keep=reading.broken)
@@ -94,18 +94,23 @@ def follow(ledger: Ledger, reading: Reading, run_id: str) -> list[Run]:
     A tick does the same for runs after which nobody looked.
     """
     ended = ledger.runs.get(run_id)
-    reading, may_start = _with_rules(reading)
+    reading, may_start = _with_rules(ledger, reading)
     if ended is None or ended.ended_at is None or not may_start:
         return []
     seen = ledger.schedules.see(all_declared(reading.catalog), keep=reading.broken)
     return _follow(ledger, reading, seen, ended)
 
 
-def _with_rules(reading: Reading) -> tuple[Reading, bool]:
-    """Return the reading with what is wrong with the rules; while it is, nobody may start."""
+def _with_rules(ledger: Ledger, reading: Reading) -> tuple[Reading, bool]:
+    """Return the reading with what is wrong with the rules; while it is, nobody may start.
+
+    The ledger learns whether there are rules, for those whose DESKFEED_CATALOG is another folder.
+    """
     try:
-        load_access(reading.catalog.folder)
+        access = load_access(reading.catalog.folder)
+        ledger.schedules.note_rules(there=not access.everybody)
     except InvalidCatalog as error:
+        ledger.schedules.note_rules(there=True)
         problems = (*reading.problems, *error.problems)
         return replace(reading, problems=problems), False
     try:

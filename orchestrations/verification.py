@@ -11,19 +11,21 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrations.columns import Fields
 from orchestrations.loader import Catalog
 from orchestrations.mapping import mapper_for
+from orchestrations.params import resolved, without_value
 from orchestrations.reading import QueryReader
 from orchestrations.retrying import batches
 from orchestrations.runs import Options
 from orchestrations.sources import Variable, no_variable
+from orchestrations.spec import Orchestration
 from orchestrations.staging import Staged
 from worker.digests import sent_digest
 from worker.errors import DeskfeedError, NotSent, Throttled, UsageError
@@ -115,25 +117,43 @@ class Verifier:
         self._variable = variable
         self._fields = fields
 
-    def verify(self, run: Run, sample: int | None = None) -> Verified:
+    def verify(
+        self, run: Run, sample: int | None = None, params: Mapping[str, Any] | None = None
+    ) -> Verified:
         """Run query and mapping again and compare.
 
         Args:
             run: an ended run; the rows are those of its query as they are now.
             sample: compare only so many rows, always the same ones of a run; None for all.
+            params: the values that the run was given; the ledger does not keep them.
 
         Raises:
-            UsageError: the run has not ended, or has no query of its own.
+            UsageError: the run has not ended, has no query of its own, or was started with other
+                parameters.
             DeskfeedError: it could not be done.
         """
         refuse_unverifiable(run)
         orchestration = self._catalog.orchestration(run.orchestration)
         reader = QueryReader(self._catalog, self._variable, self._scratch)
-        options = Options.from_json(run.options)
+        options = self._options(run, orchestration, params or {})
         allow_pii = self._catalog.destinations[orchestration.destination].allow_pii
         make = partial(mapper_for, orchestration, fields=self._fields, allow_pii=allow_pii)
         with reader.snapshot(orchestration, options, make).staged as staged:
             return self._compare_all(run, staged, sample, adds_tags=orchestration.tags == "add")
+
+    def _options(self, run: Run, orchestration: Orchestration, given: Mapping[str, Any]) -> Options:
+        """Return what a run was asked for, with its parameters given again."""
+        missing = without_value(orchestration, given)
+        values = {} if missing else resolved(orchestration, given)
+        if missing or not self._ledger.kept.are_params_of(run, values):
+            names = missing or [*orchestration.params]
+            raise UsageError(
+                f"{run.run_id} was started with other parameters than are given or declared now; "
+                "their values are not kept once a run has ended",
+                resolution=f"Give those that the run was given: deskfeed verify {run.run_id} "
+                + " ".join(f"--param {name}=VALUE" for name in names),
+            )
+        return replace(Options.from_json(run.options), params=values)
 
     def _compare_all(
         self, run: Run, staged: Staged, sample: int | None, *, adds_tags: bool

@@ -96,6 +96,11 @@ def myself() -> Principal:
     return whoever_runs_this()
 
 
+ASKS_THE_LEDGER = frozenset({"failures", "forget", "report"})
+"""Verbs that show people from the ledger, or need an administrator. A catalog without rules is not
+enough for them: it may be another folder than that of the workers, whose rules hold."""
+
+
 def rights(verb: str) -> Rights:
     """Return the rights of whoever is at the keyboard, if they may use a verb.
 
@@ -103,6 +108,20 @@ def rights(verb: str) -> Rights:
         UsageError: `access_denied`.
         CatalogError: the rules cannot be read.
     """
-    from orchestrations.access import load_access
+    from orchestrations.access import load_access, missing_rules
 
-    return load_access(settings().catalog).require(myself(), verb)
+    folder = settings().catalog
+    access = load_access(folder)
+    if access.everybody and verb in ASKS_THE_LEDGER and _ledger_knows_rules():
+        access = missing_rules(folder)
+    return access.require(myself(), verb)
+
+
+def _ledger_knows_rules() -> bool:
+    """Whether the workers' catalog has an access.yaml, as far as that can be told."""
+    from worker.glance import has_rules
+
+    try:
+        return has_rules(settings().ledger)
+    except Exception:  # noqa: BLE001  no ledger, none that answers: the verb itself says so
+        return False

@@ -306,7 +306,7 @@ def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_
     from orchestrations import runs
     from orchestrations.failures import as_json as as_json_row
     from orchestrations.failures import lines
-    from orchestrations.masking import NOTICE, masked_row
+    from orchestrations.masking import masked_row, notice
     from worker.profile import OutcomeKind
 
     kinds = [OutcomeKind.FAILED, OutcomeKind.UNCONFIRMED]
@@ -316,8 +316,9 @@ def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_
         found = runs.find_run(ledger, run_id)
         _say_if_pruned(_view(ledger, found.run_id))
         rows = ledger.views.not_delivered(found.run_id, tuple(kinds))
-        if opened.rights("failures").restrict_pii:
-            errors().print(NOTICE, style="yellow")
+        rights = opened.rights("failures")
+        if rights.restrict_pii:
+            errors().print(notice(rights), style="yellow", markup=False)
             rows = map(masked_row, rows)
         if as_json:
             listed = [as_json_row(row, found) for row in rows]

@@ -56,7 +56,7 @@ def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json:
     without them, and that is said.
     """
     from orchestrations import trial
-    from orchestrations.masking import NOTICE, masked_user
+    from orchestrations.masking import masked_user, notice
     from orchestrations.params import params_of
     from orchestrations.reading import QueryReader
     from orchestrations.runs import Options, authorize
@@ -72,7 +72,7 @@ def preview(orchestration: str, count: int, *, params: tuple[str, ...], as_json:
         rows = [trial.as_json(row) for row in found.rows]
     warnings = [*found.warnings, *missing]
     if rights.restrict_pii:
-        warnings.append(NOTICE)
+        warnings.append(notice(rights))
         rows = [row | {"user": row["user"] and masked_user(row["user"])} for row in rows]
     if as_json:
         print_json(

@@ -52,17 +52,26 @@ _FOUND = {
     metavar="N",
     help="Compare N rows only, for the same RUN always the same ones.",
 )
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A value that RUN was given; such values are not kept once a run has ended.",
+)
 @verb
-def verify(run_id: str, *, sample: int | None, as_json: bool) -> None:
+def verify(run_id: str, *, sample: int | None, params: tuple[str, ...], as_json: bool) -> None:
     """Compare what RUN delivered with what Zendesk has now; nothing is changed.
 
     The query runs again; rows that are exactly what was delivered are compared field by field.
     Exit code: 0 all equal, 3 differences found, 1 it could not be done.
     """
     from orchestrations import runs, verification
+    from orchestrations.params import params_of
     from worker.app import client_for
 
     catalog = opened.catalog()
+    given = params_of(params)
     with opened.ledger() as ledger, _scratch() as scratch:
         run = runs.find_run(ledger, run_id)
         verification.refuse_unverifiable(run)
@@ -74,7 +83,7 @@ def verify(run_id: str, *, sample: int | None, as_json: bool) -> None:
             reader = verification.Reader(client, leave.permit, leave.failed)
             fields = opened.fields_of(client, leave.permit, run.target.account)
             verifier = verification.Verifier(ledger, catalog, reader, scratch, variable, fields)
-            found = verifier.verify(run, sample)
+            found = verifier.verify(run, sample, given)
     _tell(run, found, as_json=as_json)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrations import report
@@ -12,12 +12,17 @@ from orchestrations.reporting import series, timeline
 from orchestrations.reporting.journey import journey
 from orchestrations.reporting.model import Reason, RunReport, Tone, Verdict
 from orchestrations.runs import Options
-from worker.errors import UsageError
+from worker.errors import RunError, UsageError
 from worker.ledger import Ledger
+from worker.ledger.parameters import names_of
 from worker.ledger.records import Event, Run, RunView
+from worker.sealing import KeyMissing
 
 EXAMPLES = 5
 """Rows that are shown for each reason; all of them are in `deskfeed failures`."""
+
+NOT_KEPT = "(not kept: the run has ended)"
+NOT_READABLE = "(encrypted: DESKFEED_SPOOL_KEY lacks its key here)"
 
 _ORDER = {"failed": 0, "unconfirmed": 1, "skipped": 2}
 _TONES: Mapping[str, Tone] = {"failed": "bad", "unconfirmed": "warning", "skipped": "neutral"}
@@ -54,7 +59,7 @@ def collect(ledger: Ledger, run_id: str, *, masked: bool = False) -> RunReport:
         left_out=left_out,
         troubles=timeline.troubles(history.counts(run_id)),
         digests=_last(events, "run_configured"),
-        options=_options(run, masked=masked),
+        options=_options(ledger, run, masked=masked),
         masked=masked,
         next_commands=tuple(_next(view)),
     )
@@ -118,16 +123,30 @@ def _reason(ledger: Ledger, view: RunView, kind: str, code: str, rows: int, mask
     )
 
 
-def _options(run: Run, *, masked: bool) -> tuple[tuple[str, str], ...]:
+def _options(ledger: Ledger, run: Run, *, masked: bool) -> tuple[tuple[str, str], ...]:
     """Return what start was asked for, as (name, value)."""
     options = Options.from_json(run.options)
     said = [
         ("sample", f"the first {options.sample:,} rows" if options.sample else ""),
         ("full", "also rows that have not changed" if options.full else ""),
         ("codes", ", ".join(options.codes)),
-        *((f"${name}", MASK if masked else str(value)) for name, value in options.params.items()),
+        *_parameters(ledger, run, masked=masked),
     ]
     return tuple((name, value) for name, value in said if value)
+
+
+def _parameters(ledger: Ledger, run: Run, *, masked: bool) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of a run; values only as long as they are there and can be read."""
+    names = names_of(run.options)
+    values: Mapping[str, Any] = {}
+    missing = NOT_KEPT
+    if names and not masked:
+        try:
+            values = ledger.kept.params(run.run_id) or {}
+        except (KeyMissing, RunError):
+            missing = NOT_READABLE
+    for name in names:
+        yield f"${name}", MASK if masked else str(values.get(name, missing))
 
 
 def _next(view: RunView) -> Iterable[tuple[str, str]]:

@@ -46,8 +46,11 @@ SQL = """\
 SELECT id AS external_id, name, mail AS email, phone, note AS notes,
        CASE WHEN CAST(n AS INT) % 500 = 7 THEN note ELSE '2026-01-31' END
        AS "user_fields.last_order_on"
-FROM people ORDER BY CAST(n AS INT)
+FROM people WHERE mail <> $left_out ORDER BY CAST(n AS INT)
 """
+
+LEFT_OUT = "cnry00000aff@nobody.example"
+"""A person who is named by a parameter."""
 
 
 def canary(n, what):
@@ -122,6 +125,7 @@ def hunt(tmp_path_factory):
             rows="n,id,name,mail,phone,note\n" + "".join(map(line, range(1, ROWS + 1))),
             sql=SQL,
             limits="{users_per_second: 2000, requests_per_minute: 6000}",
+            more="params: {left_out: null}",
         )
         refused = canary(1010, 0)
         stage.sandbox.add_fault(
@@ -143,7 +147,9 @@ def hunt(tmp_path_factory):
                 )
             )  # fmt: skip
         until(lambda: page(stage.flower, "/healthcheck"), "Flower to answer")
-        stage.done = stage.deskfeed("run", "loyalty", "--wait", "--json")
+        stage.done = stage.deskfeed(
+            "run", "loyalty", "--param", f"left_out={LEFT_OUT}", "--wait", "--json"
+        )
         stage.shown = json.loads(stage.done.stdout)
         stage.run_id = stage.shown["run_id"]
         yield stage
@@ -207,13 +213,15 @@ def test_what_somebody_restricted_is_shown_holds_nobody(hunt):
     access = hunt.catalog / "access.yaml"
     access.write_text(f"users:\n  {getpass.getuser()}: {{role: operator, restrict_pii: true}}\n")
     out = hunt.folder / "restricted.html"
+    given = ("--param", f"left_out={LEFT_OUT}")
     try:
         for words in (
             ("show", hunt.run_id), ("runs",), ("watch", hunt.run_id), ("audit",),
             ("failures", hunt.run_id, "--format", "csv"),
             ("failures", hunt.run_id, "--format", "jsonl"),
-            ("preview", "loyalty", "-n", "20"), ("preview", "loyalty", "--json"),
-            ("verify", hunt.run_id, "--sample", "50"), ("verify", hunt.run_id, "--json"),
+            ("preview", "loyalty", "-n", "20", *given), ("preview", "loyalty", "--json", *given),
+            ("verify", hunt.run_id, "--sample", "50", *given),
+            ("verify", hunt.run_id, "--json", *given), ("show", hunt.run_id, "--json"),
             ("report", hunt.run_id, "-o", str(out)),
         ):  # fmt: skip
             done = hunt.deskfeed(*words)
@@ -233,6 +241,21 @@ def test_the_ledgers_file_holds_no_value_in_the_clear_or_compressed(hunt):
     assert any(path.name == "ledger.db" for path in files)
     for path in files:
         assert found_in(path.read_bytes()) == [], path
+
+
+def test_nobody_is_told_what_a_parameter_was_once_the_run_has_ended(hunt):
+    out = hunt.folder / "unrestricted.html"
+    told = hunt.deskfeed("report", hunt.run_id, "-o", str(out))
+    shown = hunt.deskfeed("show", hunt.run_id, "--json")
+    refused = hunt.deskfeed("verify", hunt.run_id, "--json")
+
+    assert told.returncode == shown.returncode == 0, told.stderr + shown.stderr
+    assert json.loads(shown.stdout)["params"] == ["left_out"]
+    assert "$left_out" in out.read_text()
+    assert refused.returncode == 2
+    assert LEFT_OUT not in out.read_text() + shown.stdout + refused.stdout
+    with hunt.ledger() as ledger:
+        assert ledger.kept.params(hunt.run_id) is None
 
 
 def test_with_the_key_only_rows_that_failed_are_there(hunt):

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner
-from world import write_catalog
+from world import profiles, write_catalog
 
-from orchestrations import access, runs
+from orchestrations import access, runs, ticking
 from orchestrations.access import SCHEDULER, VERBS, Principal, Rights, Role, load_access, myself
 from orchestrations.cli import deskfeed, opened
-from orchestrations.loader import load_catalog
+from orchestrations.loader import load_catalog, read_catalog
 from worker.errors import CatalogError, UsageError
 from worker.profile import OutcomeKind, RejectedRow
 from worker.settings import settings
@@ -248,6 +248,84 @@ def test_who_may_see_no_personal_data_sees_masks(shell, tmp_path, ledger, new_ru
     (tmp_path / "catalog" / "access.yaml").write_text("users: {ada: user}\n")
     shown = json.loads(shell("failures", "df-1", "--json").stdout)["failures"]
     assert shown[0]["external_id"] == "C-1"
+
+
+@pytest.fixture
+def lost(shell, tmp_path, monkeypatch, ledger, new_run):
+    """As `shell`, of somebody whose DESKFEED_CATALOG names no folder; a row of a run failed."""
+    monkeypatch.setenv("DESKFEED_CATALOG", "nowhere")
+    settings.cache_clear()
+    ledger.runs.start(new_run())
+    run = ledger.runs.claim_plan("df-1")
+    row = RejectedRow(1, OutcomeKind.FAILED, "missing_name", "name is empty", "C-1", "a@b.example")
+    ledger.planning.add_rejected(run, 1, [row])
+    ledger.planning.add_chunks(run, 2, [profiles(2, 3)])
+    ledger.planning.complete(run)
+    return shell
+
+
+def test_where_there_is_no_catalog_folder_nobody_is_an_administrator(lost):
+    refused = lost("forget", "external_id", "C-1", "--yes", "--json")
+
+    error = json.loads(refused.stdout)["error"]
+    assert (refused.exit_code, error["code"]) == (2, "access_denied")
+    assert "DESKFEED_CATALOG names no folder (nowhere); access.yaml lies there" in error["message"]
+    assert "Set DESKFEED_CATALOG to the catalog's folder" in error["resolution"]
+
+
+def test_where_there_is_no_catalog_folder_nobody_sees_people(lost):
+    listed = lost("failures", "df-1", "--json")
+    assert json.loads(listed.stdout)["failures"][0]["email"] == "•••"
+    assert "masked: DESKFEED_CATALOG names no folder (nowhere)" in listed.stderr
+    page = lost("report", "df-1", "-o", "-")
+    assert (page.exit_code, "a@b.example" in page.stdout) == (0, False)
+
+
+def test_where_there_is_no_catalog_folder_runs_can_be_looked_at_and_stopped(lost, ledger):
+    looking = ("runs", "show df-1", "limits show", "audit", "explain access_denied")
+    for line in (*looking, "pause df-1", "resume df-1", "stop df-1"):
+        done = lost(*line.split())
+        assert done.exit_code == 0, (line, done.output)
+    assert ledger.runs.get("df-1").ends_as == "stopped"
+
+
+def test_a_file_in_place_of_the_catalog_folder_is_no_folder(tmp_path):
+    (tmp_path / "catalog").touch()
+    assert load_access(tmp_path / "catalog").unknown
+
+
+@pytest.fixture
+def elsewhere(lost, tmp_path, monkeypatch, ledger, ledger_url):
+    """As `lost`, of somebody who made a catalog folder of their own."""
+    monkeypatch.setenv("DESKFEED_CATALOG", "mine")
+    monkeypatch.setenv("DESKFEED_LEDGER_URL", ledger_url)
+    (tmp_path / "mine").mkdir()
+    settings.cache_clear()
+    return lost
+
+
+def test_a_folder_of_ones_own_does_not_undo_the_rules_that_workers_read(
+    elsewhere, tmp_path, ledger
+):
+    (tmp_path / "catalog" / "access.yaml").write_text("users: {eve: admin}\n")
+    ticking.tick(ledger, read_catalog(tmp_path / "catalog"))
+
+    refused = elsewhere("forget", "external_id", "C-1", "--yes", "--json")
+    message = json.loads(refused.stdout)["error"]["message"]
+    assert "the workers' catalog has an access.yaml, and DESKFEED_CATALOG here (mine)" in message
+    listed = elsewhere("failures", "df-1", "--json")
+    assert json.loads(listed.stdout)["failures"][0]["email"] == "•••"
+    assert elsewhere("stop", "df-1").exit_code == 0
+
+
+def test_rules_that_are_taken_away_hold_until_a_worker_has_looked(elsewhere, tmp_path, ledger):
+    rules = tmp_path / "catalog" / "access.yaml"
+    rules.write_text("users: [\n")  # broken ones are rules too
+    ticking.tick(ledger, read_catalog(tmp_path / "catalog"))
+    assert elsewhere("forget", "external_id", "C-1", "--dry-run").exit_code == 2
+    rules.unlink()
+    ticking.tick(ledger, read_catalog(tmp_path / "catalog"))
+    assert elsewhere("forget", "external_id", "C-1", "--dry-run").exit_code == 0
 
 
 def test_the_worker_asks_again_from_what_the_ledger_recorded(tmp_path, ledger):

@@ -54,7 +54,7 @@ def ledger(sqlite_url, times, clock, keys):
 @pytest.fixture
 def ended(ledger, new_run, clock):
     """A run of which one row arrived, one was lost on the way and failed, one was refused."""
-    ledger.runs.start(new_run())
+    ledger.runs.start(new_run(options={"params": {"email": DELIVERED[1]}}))
     run = ledger.runs.claim_plan("df-1")
     why = "column 'name' is empty"
     refused = RejectedRow(1, OutcomeKind.FAILED, "missing_name", why, *REFUSED)

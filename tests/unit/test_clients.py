@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import os
+
 import pytest
 from pydantic import SecretStr
 from world import TARGET
 
+from worker import app, redaction
 from worker.clients import Clients
 from worker.errors import DestinationError, Renewed, UsageError
-from worker.settings import Credential, Settings
+from worker.settings import Credential, Settings, settings
 from worker.times import Times
 
 
@@ -94,3 +98,42 @@ def test_a_credential_that_is_not_set_is_the_destinations_to_mend(file):
     with pytest.raises(DestinationError) as caught:
         Clients(file.settings, Times(), file.read)(TARGET)
     assert caught.value.code == "credential_missing"
+
+
+@pytest.fixture
+def worker_here(tmp_path, monkeypatch):
+    """The parts of a worker that reads its credential from a `.env`, and a function to write it."""
+    file = tmp_path / ".env"
+
+    def write(token):
+        file.write_text(
+            "DESKFEED_CREDENTIALS__SOCKTOWN__EMAIL=admin@socktown.example\n"
+            f"DESKFEED_CREDENTIALS__SOCKTOWN__API_TOKEN={token}\n"
+            f"DESKFEED_CREDENTIALS__NEW__CLIENT_ID=deskfeed\n"
+            f"DESKFEED_CREDENTIALS__NEW__CLIENT_SECRET=client-{token}\n"
+        )
+        file.chmod(0o600)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DESKFEED_REDIS_URL", "redis://127.0.0.1:1/0")  # nobody connects
+    monkeypatch.setattr(redaction, "_known", ())
+    write("first-token")
+    settings.cache_clear()
+    parts = app._parts.__wrapped__(os.getpid())
+    redaction.hide(settings().hidden())  # as every process does when it begins to log
+    yield parts, write
+    parts.ledger.close()
+    settings.cache_clear()
+
+
+def test_a_credential_that_is_changed_while_a_worker_lives_is_left_out_of_its_log(worker_here):
+    parts, write = worker_here
+    login = base64.b64encode(b"admin@socktown.example/token:second-token").decode()
+    told = f"sent second-token, client-second-token, {login}; before it was first-token"
+    assert "second-token" in redaction.without_known(told)
+
+    write("second-token")
+    client = parts.delivery._context.clients(TARGET)
+
+    assert client.credential.api_token.get_secret_value() == "second-token"
+    assert redaction.without_known(told) == "sent ***, ***, ***; before it was ***"

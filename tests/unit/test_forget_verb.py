@@ -24,6 +24,7 @@ def shell(tmp_path, monkeypatch, sqlite_ledger, new_run):
     sqlite_ledger.planning.complete(run)
     monkeypatch.setattr(opened, "ledger", lambda: nullcontext(sqlite_ledger))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DESKFEED_CATALOG", str(tmp_path))  # where there is none nobody may forget
     settings.cache_clear()
     yield lambda *args, **kwargs: CliRunner().invoke(deskfeed, args, **kwargs)
     settings.cache_clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrations.loader import InvalidCatalog, catalog_for, load_catalog, read_catalog
+from orchestrations.misplaced import remedy
 from worker.errors import CatalogError, UsageError
 
 LOYALTY = """\
@@ -179,20 +180,64 @@ def test_a_key_that_stands_twice_is_told_with_both_lines(folder):
     assert found == ["loyalty.yaml:3 source: stands twice; again in line 8"]
 
 
+DESK = "DESKFEED_CREDENTIALS__BIG_DESK__"
+MINE = "DESKFEED_CREDENTIALS__SOCKTOWN__"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("credential", "said"),
     [
-        SOCKTOWN + "api_token: s3cr3t\n",
-        SOCKTOWN + "password: s3cr3t\n",
-        SOCKTOWN + "Token: s3cr3t\n",
-        SOCKTOWN.replace("credential: socktown", "credential: {email: s3cr3t, api_token: s3cr3t}"),
-        SOCKTOWN.replace("credential: socktown", "credential:\n  client_secret: s3cr3t"),
+        ("credential: big_desk\napi_token: s3cr3t", [f"set {DESK}API_TOKEN, with {DESK}EMAIL,"]),
+        ("credential: big_desk\nToken: s3cr3t", [f"set {DESK}API_TOKEN, with"]),
+        ("credential: big_desk\nclient_id: s3cr3t", [f"set {DESK}CLIENT_ID, with"]),
+        ("credential: big_desk\npassword: s3cr3t", [f"{DESK}CLIENT_SECRET, or {DESK}API_TOKEN,"]),
+        ("credential:\n  client_secret: s3cr3t",
+         [f"write credential: socktown and set {MINE}CLIENT_SECRET, with {MINE}CLIENT_ID,"]),
+        ("credential: {email: s3cr3t, api_token: s3cr3t}",
+         [f"set {MINE}API_TOKEN, with {MINE}EMAIL,", f"set {MINE}EMAIL, with {MINE}API_TOKEN,"]),
     ],
-)
-def test_a_secret_in_a_file_is_refused_with_the_remedy_and_not_repeated(folder, text):
+)  # fmt: skip
+def test_a_secret_in_a_file_is_refused_with_the_variable_that_it_belongs_into(
+    folder, credential, said
+):
+    text = SOCKTOWN.replace("credential: socktown", credential)
     found = problems(folder, destinations__socktown_yaml=text)
-    assert all("DESKFEED_CREDENTIALS__<NAME>__CLIENT_ID" in line for line in found)
-    assert not any("s3cr3t" in line for line in found)
+
+    assert len(found) == len(said)
+    for line, words in zip(found, said, strict=True):
+        assert words in line
+        assert "in the environment, in .env, or in a secret file of this name" in line
+        assert "<" not in line
+        assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize("key", ["email", "client_id"])
+def test_what_is_no_secret_of_a_credential_is_not_called_one(folder, key):
+    (found,) = problems(folder, destinations__socktown_yaml=f"{SOCKTOWN}{key}: ada@example.com\n")
+    assert "is a part of the credential and must not stand in a catalog file" in found
+    assert "a secret must not" not in found
+    assert "ada@" not in found
+
+
+def test_a_secret_in_a_source_or_an_orchestration_is_sent_to_where_it_belongs(folder):
+    source = "description: W\ntype: database\nurl_env: WAREHOUSE_URL\npassword: s3cr3t\n"
+    unnamed = source.replace("url_env: WAREHOUSE_URL\n", "")
+    (in_source,) = problems(folder, sources__warehouse_yaml=source)
+    assert "a secret must not stand in a catalog file; set WAREHOUSE_URL, the URL" in in_source
+    found = problems(folder, sources__warehouse_yaml=unnamed)
+    assert any("write url_env: WAREHOUSE_URL and set WAREHOUSE_URL" in line for line in found)
+    (folder / "sources" / "warehouse.yaml").unlink()
+    (in_orchestration,) = problems(folder, loyalty_yaml=LOYALTY + "api_token: s3cr3t\n")
+    assert "take it out: destinations/socktown.yaml names the credential" in in_orchestration
+
+
+@pytest.mark.parametrize(
+    ("file", "credential"), [("my-desk", "MY_DESK"), ("2nd", "ND"), ("_", "MINE")]
+)
+def test_a_credential_without_a_name_gets_one_that_is_allowed(file, credential):
+    told = remedy("destinations", file, {}, "api_token")
+    assert f"write credential: {credential.lower()} and" in told
+    assert f"DESKFEED_CREDENTIALS__{credential}__API_TOKEN" in told
 
 
 def test_a_token_pasted_as_the_credentials_name_is_not_repeated(folder):

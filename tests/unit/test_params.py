@@ -44,7 +44,7 @@ def test_a_value_is_never_part_of_the_query(catalog, tmp_path):
 def test_a_run_keeps_the_values_that_it_was_started_with(catalog, sqlite_ledger):
     options = Options(params={"from_id": "2"})
     run, _ = runs.start(catalog, "loyalty", ledger=sqlite_ledger, principal="t", options=options)
-    assert Options.from_json(run.options).params == {"from_id": "2", "on": True}
+    assert sqlite_ledger.kept.params(run.run_id) == {"from_id": "2", "on": True}
 
 
 def test_what_is_not_declared_or_has_no_value_starts_nothing(catalog, sqlite_ledger):

@@ -47,6 +47,7 @@ def test_show_has_the_promised_shape(ledger, sending):
             "read": 3, "created": 1, "updated": 1, "failed": 0, "skipped": 0, "unconfirmed": 0,
             "pending": 1,
         },
+        "params": [],
         "unchanged": 0,
         "warnings": [],
         "chunks": {

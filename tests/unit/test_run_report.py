@@ -227,8 +227,16 @@ def test_masked_no_identity_and_no_parameter_is_told(ledger, clock):
     assert "C-1" not in page
     assert "is masked" in page
     unmasked = render(collect(ledger, "df-1"))
-    assert "ada@example.com" in unmasked
     assert "C-1" in unmasked
+    assert "$since" in unmasked
+    assert "(not kept: the run has ended)" in unmasked
+
+
+def test_the_values_of_parameters_are_told_while_the_run_lives(ledger, clock):
+    planned(ledger, chunks=[profiles(1, 4)], params={"since": "2026-01-31"})
+
+    assert dict(collect(ledger, "df-1").options)["$since"] == "2026-01-31"
+    assert dict(collect(ledger, "df-1", masked=True).options)["$since"] == MASK
 
 
 # --- rate, jobs, timeline ---------------------------------------------------------------------

@@ -52,11 +52,12 @@ def zendesk():
 def delivered(tmp_path, ledger, zendesk):
     """Return a function that runs an orchestration to its end, rows failing as told."""
 
-    def make(rows=ROWS, failing=(), sample=None, **kwargs):
+    def make(rows=ROWS, failing=(), sample=None, params=None, **kwargs):
         catalog = load_catalog(write_catalog(tmp_path / "catalog", rows=rows, **kwargs))
         begun, _ = runs.start(
-            catalog, "loyalty", ledger=ledger, principal="t", options=runs.Options(sample=sample)
-        )
+            catalog, "loyalty", ledger=ledger, principal="t",
+            options=runs.Options(sample=sample, params=params or {}),
+        )  # fmt: skip
         run_id = begun.run_id
         Planner(
             ledger=ledger, catalog=catalog, probe=Probe(), permit=unlimited,
@@ -85,11 +86,11 @@ def delivered(tmp_path, ledger, zendesk):
 def verify(tmp_path, ledger, zendesk):
     """Return a function that verifies a run, over changed rows if some are given."""
 
-    def make(run, sample=None, **changed):
+    def make(run, sample=None, params=None, **changed):
         if changed:
             write_catalog(tmp_path / "catalog", **changed)
         catalog = load_catalog(tmp_path / "catalog")
-        found = Verifier(ledger, catalog, zendesk, tmp_path / "verify").verify(run, sample)
+        found = Verifier(ledger, catalog, zendesk, tmp_path / "verify").verify(run, sample, params)
         parts = (
             found.equal, found.differs, found.missing, found.source_changed, found.not_delivered,
             found.not_verifiable, found.not_sampled, found.not_sent,
@@ -117,6 +118,26 @@ def test_a_field_changed_behind_our_back_is_found_by_name_and_row(delivered, ver
     assert found.fields == {"name": 1}
     assert "Mallory" not in repr(found)
     assert "Bob" not in repr(found)
+
+
+GIVEN = """SELECT id AS external_id, name FROM people WHERE mail <> $mail AND id >= $low"""
+
+
+def test_parameters_that_a_run_was_given_are_given_again(delivered, verify):
+    declared = "params: {mail: null, low: '1'}"
+    run = delivered(sql=GIVEN, more=declared, params={"mail": "ada@example.com"})
+
+    assert verify(run, params={"mail": "ada@example.com"}).equal == 2
+    for other in (None, {"mail": "bob@example.com"}, {"mail": "ada@example.com", "low": "2"}):
+        with pytest.raises(UsageError, match="are not kept once a run has ended") as caught:
+            verify(run, params=other)
+        assert f"deskfeed verify {run.run_id} --param mail=VALUE" in caught.value.resolution
+        assert "ada@" not in caught.value.message
+
+
+def test_parameters_that_stand_in_the_file_need_not_be_given_again(delivered, verify):
+    run = delivered(sql=GIVEN, more="params: {mail: ada@example.com, low: '2'}")
+    assert verify(run).equal == 2
 
 
 TAGGED = """SELECT id AS external_id, name, nullif(mail, '') AS tags FROM people ORDER BY id"""

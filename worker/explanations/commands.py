@@ -126,8 +126,10 @@ EXPLANATIONS = {
             "By access.yaml you, or your groups, have a lower role than the verb needs.",
             "The destination is `admin_only`, or `restrict_pii` keeps you from sending to it.",
             "The run was started by a schedule, and `scheduler:` in access.yaml may not start it.",
+            "DESKFEED_CATALOG names no folder here, or one without the access.yaml of the workers.",
         ),
         steps=(
+            "Look where DESKFEED_CATALOG leads; let it be the catalog folder of the workers.",
             ("See in docs/access.md which role the verb needs; `id` says who you are here."),
             "Ask somebody who has it, or whoever keeps access.yaml.",
         ),

@@ -1,19 +1,20 @@
 """What the ledger still holds of people: kept rows, for a while, and digests of what arrived.
 
 `retry` reads the kept rows of failed, unconfirmed and cancelled rows; `verify` and `retry` ask what
-Zendesk confirmed last.
+Zendesk confirmed last. The parameters of a live run may name people, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from worker.digests import key_hash, mark
 from worker.errors import RunError
-from worker.ledger import spool
+from worker.ledger import parameters, spool
 from worker.ledger.database import Database
 from worker.ledger.payloads import load_profiles
 from worker.ledger.records import Run
@@ -78,6 +79,28 @@ class Kept:
     def hash_key(self) -> bytes:
         """What keys the hashes of people's keys."""
         return self._hash_key
+
+    def params(self, run_id: str) -> dict[str, Any] | None:
+        """Return the values that a run was started with; None when they are gone: it has ended.
+
+        Raises:
+            KeyMissing: they are encrypted with a key that is not here.
+            RunError: they cannot be read by anybody any more.
+        """
+        with self._db.read() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).one()
+            try:
+                return parameters.values_of(connection, row)
+            except spool.Damaged:
+                raise RunError(
+                    f"the parameters of {run_id} in the ledger are not those that it was started "
+                    "with, or the key that encrypts them is lost",
+                    code="payload_changed",
+                ) from None
+
+    def are_params_of(self, run: Run, values: Mapping[str, Any]) -> bool:
+        """Whether a run was started with these values, as far as the ledger can tell."""
+        return parameters.are_those(run.run_id, run.options, values, self._hash_key)
 
     def marks(self, account: str, orchestration: str) -> Iterator[int]:
         """Yield the mark of everybody of whom Zendesk confirmed something, some at a time.

@@ -132,7 +132,7 @@ def ledger_on(
     secrecy = Secrecy(database)
     secrecy.check()
     hash_key = settle_hash_key(database, hash_key)
-    runs = Runs(database, times)
+    runs = Runs(database, times, hash_key)
     forgetting = Forgetting(database, hash_key)
     outcomes = Outcomes(database, hash_key, keep_failed)
     return Ledger(

@@ -146,7 +146,8 @@ class Run:
     """A run as recorded, without its sums.
 
     Attributes:
-        options: what `start` was asked for (sample, …), JSON values.
+        options: what `start` was asked for (sample, …), JSON values. Those of parameters may be
+            sealed, and go with the end of the run: `Kept.params` reads them.
         plan_fence: raised whenever planning is taken up; a planner overtaken may not write.
         plan_expiries: planners whose lease expired.
         origin: what started it; None: a version that did not record it.

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from worker.ledger.alerts import AlertState
 from worker.ledger.database import Database
 from worker.ledger.events import record
+from worker.ledger.parameters import HOLDS_VALUES, without_values
 from worker.ledger.schema import (
     alert_sends,
     alerts,
@@ -144,6 +145,7 @@ class Retention:
             lacking = list(connection.scalars(old.without_summary()))
         for run_id in lacking:
             self._summarise(run_id)
+        self._forget_parameters()
         done = Pruned(
             kept_rows=self._remove(payloads, old.kept_rows, max(1, BATCH // 10)),
             outcomes=self._remove(outcomes, old.outcomes, BATCH),
@@ -189,6 +191,21 @@ class Retention:
             ]
             if rows:
                 connection.execute(insert(summaries), rows)
+
+    def _forget_parameters(self) -> None:
+        """Take the values of parameters from runs that a worker of an older version has ended."""
+        left = select(runs.c.run_id, runs.c.options).where(
+            runs.c.state.in_(RUN_ENDED), HOLDS_VALUES
+        )
+        with self._db.read() as connection:
+            found = [(row.run_id, without_values(row.options)) for row in connection.execute(left)]
+        for run_id, options in found:
+            if options is not None:
+                with self._db.write() as connection:
+                    mine = update(runs).where(runs.c.run_id == run_id)
+                    connection.execute(mine.values(options=options))
+        if found:
+            self._db.wipe()
 
     def _remove(self, table: Table, condition: ColumnElement[bool], batch: int) -> int:
         return self._in_batches(lambda doomed: delete(table).where(doomed), table, condition, batch)

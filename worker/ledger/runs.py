@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from worker.errors import Conflict, DeskfeedError, Superseded, UsageError
-from worker.ledger import alerts, audit
+from worker.ledger import alerts, audit, parameters
 from worker.ledger.database import Database
 from worker.ledger.endings import final_state, may_end, too_many_failed
 from worker.ledger.events import record
@@ -38,17 +38,20 @@ class Runs:
     Args:
         database: where the ledger lies.
         times: leases and the like.
+        hash_key: by it the parameters of a run are known again when they are gone.
     """
 
-    def __init__(self, database: Database, times: Times) -> None:
+    def __init__(self, database: Database, times: Times, hash_key: bytes) -> None:
         self._db = database
         self._times = times
+        self._hash_key = hash_key
 
     def start(self, new: NewRun) -> tuple[Run, bool]:
         """Record a run; return it and whether it is new. The same key again is the same run.
 
         Raises:
             UsageError: another run of this orchestration is still active.
+            KeyMissing: its parameters must be encrypted, and there is no key here.
         """
         try:
             with self._db.write() as connection:
@@ -99,6 +102,7 @@ class Runs:
 
     def _values(self, connection: Connection, new: NewRun) -> dict[str, Any]:
         now = self._db.now(connection)
+        options = parameters.as_written(connection, new.run_id, new.options, self._hash_key)
         return {
             "run_id": new.run_id,
             "orchestration": new.orchestration,
@@ -108,7 +112,7 @@ class Runs:
             "destination": new.target.destination,
             "account": new.target.account,
             "target": _dump_target(new.target),
-            "options": orjson.dumps(dict(new.options)).decode(),
+            "options": orjson.dumps(options).decode(),
             "principal": new.principal,
             "parent_run": new.parent_run,
             "origin": new.origin,
@@ -335,8 +339,15 @@ class Runs:
     def close(self, run_id: str) -> RunState | None:
         """End a run whose chunks have all ended; returns its final state if this call ended it.
 
-        The sums must agree, else the state is `inconsistent`: never success without proof.
+        The sums must agree, else the state is `inconsistent`: never success without proof. The
+        values of its parameters go: nobody needs them any more.
         """
+        final, had_values = self._close(run_id)
+        if had_values:
+            self._db.wipe()
+        return final
+
+    def _close(self, run_id: str) -> tuple[RunState | None, bool]:
         with self._db.write() as connection:
             # A whole FOR UPDATE: `active`, which is unique, is a key to PostgreSQL, and it changes.
             # A weaker lock would have to be raised below, and two who raise theirs may deadlock.
@@ -344,9 +355,11 @@ class Runs:
                 select(runs).where(runs.c.run_id == run_id).with_for_update()
             ).one_or_none()
             if row is None or not may_end(connection, row):
-                return None
+                return None, False
             final, error = final_state(connection, row)
             values = _error_values(error) if error else {}
+            options = parameters.without_values(row.options)
+            values |= {} if options is None else {"options": options}
             now = self._db.now(connection)
             connection.execute(
                 update(runs)
@@ -361,7 +374,7 @@ class Runs:
             )
             record(connection, self._db, "run_ended", run_id, state=final)
             alerts.note_end(connection, self._db, run_id, final)
-            return final
+            return final, options is not None
 
 
 def _row(connection: Connection, run_id: str) -> Row[Any]:

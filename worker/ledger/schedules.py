@@ -30,6 +30,9 @@ BATCH = 200
 
 PROBLEMS = "catalog_problems"
 
+RULES = "catalog_rules"
+"""Whether the catalog has an access.yaml; `worker.glance` reads it by this name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -220,6 +223,20 @@ class Schedules:
                 return True
         except Conflict:  # another tick told of it
             return False
+
+    def note_rules(self, *, there: bool) -> None:
+        """Record whether the catalog has an access.yaml, for commands that find another one."""
+        value = b"1" if there else b"0"
+        with self._db.read() as connection:
+            if connection.scalar(select(meta.c.value).where(meta.c.name == RULES)) == value:
+                return
+        try:
+            with self._db.write() as connection:
+                row = update(meta).where(meta.c.name == RULES).values(value=value)
+                if connection.execute(row).rowcount == 0:
+                    connection.execute(insert(meta).values(name=RULES, value=value))
+        except Conflict:  # another tick did
+            return
 
     def _tell(self, connection: Connection, notes: Iterable[Note]) -> None:
         for note in notes:
