@@ -81,8 +81,8 @@ def _redis() -> list[Check]:
 
 def _ledger() -> Iterable[Check]:
     from orchestrations import diagnosis
-    from worker.app import TICK_SECONDS
     from worker.ledger.pulse import Pulse
+    from worker.options import TICK_SECONDS
 
     times = opened.times()
     with opened.ledger() as ledger:
