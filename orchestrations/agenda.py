@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,9 @@ from orchestrations.ticking import chained
 from worker.ledger import Ledger
 from worker.ledger.records import Run
 from worker.ledger.schedules import Seen
+
+A_YEAR = 366
+"""Days: within them every zone changes its clock as often as it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,34 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
-def warnings(catalog: Catalog, one: Orchestration, now: datetime | None = None) -> list[str]:
-    """Return what looks like a mistake in what starts an orchestration by itself."""
+def not_made_up_for(entry: Entry) -> Mapping[str, Any] | None:
+    """Return what was due last by a schedule and not started, if no run was started since."""
+    note = entry.seen.note if entry.seen else None
+    due = _minute((note or {}).get("last") or (note or {}).get("key"))
+    if due is None or (entry.last is not None and entry.last.created_at >= due.timestamp()):
+        return None
+    return note
+
+
+def _minute(key: str | None) -> datetime | None:
+    """Return the minute that a key of a schedule's run names; None for another key."""
+    try:
+        return datetime.strptime(key or "", "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def warnings(
+    catalog: Catalog, one: Orchestration, now: datetime | None = None, days: int = A_YEAR
+) -> list[str]:
+    """Return what looks like a mistake in what starts an orchestration by itself.
+
+    Args:
+        catalog: where what it comes after is found.
+        one: the orchestration.
+        now: from when on changes of the clock are looked for; None is this moment.
+        days: for so long.
+    """
     key = "schedule" if one.schedule else "after" if one.after else None
     if key is None:
         return []
@@ -124,11 +154,11 @@ def warnings(catalog: Catalog, one: Orchestration, now: datetime | None = None) 
     earlier = catalog.orchestrations.get(one.after or "")
     if earlier is not None and earlier.status == "draft":
         found.append(f"it comes after {earlier.name}, which is a draft and never runs")
-    return found + _at_clock_changes(one, now or datetime.now(UTC))
+    return found + _at_clock_changes(one, now or datetime.now(UTC), days)
 
 
-def _at_clock_changes(one: Orchestration, now: datetime) -> list[str]:
-    """Return the days of the coming year on which the clock skips the time, or shows it twice."""
+def _at_clock_changes(one: Orchestration, now: datetime, days: int) -> list[str]:
+    """Return the coming days on which the clock skips the time, or shows it twice."""
     if one.schedule is None:
         return []
     zone = one.schedule.timezone
@@ -136,5 +166,5 @@ def _at_clock_changes(one: Orchestration, now: datetime) -> list[str]:
         f"{shown:%H:%M} on {shown:%Y-%m-%d} "
         + ("does not exist" if is_skipped(shown, ZoneInfo(zone)) else "comes twice")
         + f" in {zone}: the run starts at {local(due, zone)} ({due:%H:%M} UTC), once"
-        for shown, due in clock_changes(one.schedule.cron, zone, now)
+        for shown, due in clock_changes(one.schedule.cron, zone, now, days)
     ]

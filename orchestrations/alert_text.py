@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrations.alert_rules import AlertRules, Kind
-from orchestrations.report import WAITS, explained, title_of, told, verdict
+from orchestrations.report import explained, title_of, told, verdict
+from worker.hints import WAITS
 from worker.ledger.alerts import Alert, AlertKind
 from worker.ledger.records import RunView
 from worker.ledger.states import RunState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -211,6 +211,36 @@ def judge_beat(silent_seconds: float | None, tick_seconds: float) -> Check:
         return ok("beat", f"seen {_span(silent_seconds)} ago")
     said = "not seen" if silent_seconds is None else f"not seen for {_span(silent_seconds)}"
     return warn("beat", said, "For schedules start one: celery -A worker.app beat")
+
+
+def judge_schedules(
+    by_itself: int,
+    doubts: Mapping[str, Sequence[str]],
+    unstarted: Mapping[str, str],
+    broken: Collection[str],
+) -> list[Check]:
+    """Whether what starts by itself starts as somebody means it to.
+
+    Args:
+        by_itself: so many orchestrations are started by a schedule or after another.
+        doubts: by orchestration, what looks like a mistake, and changes of the clock soon.
+        unstarted: by orchestration, what was due last, was not started, and no run came since.
+        broken: orchestrations that started by themselves until their files were broken.
+    """
+    what = "1 orchestration starts by itself"
+    if by_itself != 1:
+        what = f"{by_itself or 'no'} orchestrations start by themselves"
+    found = [ok("schedules", what)]
+    for name, sentences in sorted(doubts.items()):
+        remedy = f"Change {name}.yaml unless it is meant so; all next times: deskfeed schedule"
+        found += [warn(f"schedule {name}", sentence, remedy) for sentence in sentences]
+    for name, sentence in sorted(unstarted.items()):
+        remedy = f"If it is still wanted: deskfeed run {name}"
+        found.append(warn(f"schedule {name}", f"not started: {sentence}", remedy))
+    for name in sorted(broken):
+        said = "its file is wrong, so nothing starts it"
+        found.append(warn(f"schedule {name}", said, f"See the mistake: deskfeed check {name}"))
+    return found
 
 
 def judge_credentials(

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from worker import hints
 from worker.explanations import EXPLANATIONS, Explanation, fill
 from worker.ledger.parameters import names_of as parameters_of
 from worker.ledger.records import Event, Run, RunView
@@ -35,9 +34,6 @@ _BUCKETS: Mapping[ChunkState, str] = {
     ChunkState.CANCELLED: "cancelled",
 }
 """The states people see. A split chunk is not among them: its halves are."""
-
-WAITS = hints.WAITS
-"""What a waiting chunk waits for, in words."""
 
 
 def ended(run: Run) -> bool:
@@ -127,12 +123,7 @@ def explained(code: str, run: Run) -> Explanation | None:
     known = EXPLANATIONS.get(code)
     if known is None:
         return None
-    return known.filled(
-        run_id=run.run_id,
-        orchestration=run.orchestration,
-        destination=run.target.destination,
-        code=code,
-    )
+    return known.filled({**names_of(run), "CODE": code})
 
 
 def names_of(run: Run) -> dict[str, str]:

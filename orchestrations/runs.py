@@ -13,7 +13,7 @@ import structlog
 
 from orchestrations.access import Principal, Rights, load_access
 from orchestrations.alert_rules import load_rules
-from orchestrations.configuration import digests
+from orchestrations.configuration import deciding, digests
 from orchestrations.loader import Catalog
 from orchestrations.params import resolved
 from orchestrations.spec import Destination, Orchestration
@@ -128,30 +128,35 @@ def configured(
     catalog: Catalog, orchestration: Orchestration, options: Options
 ) -> Mapping[str, Any]:
     """Return a run's options for the ledger, with the digest of what it was started from."""
-    whole = digests(catalog, orchestration)["whole"]
-    return {**options.as_json(orchestration), "catalog": whole}
+    return {**options.as_json(orchestration), "decided_by": deciding(catalog, orchestration)}
 
 
 def refuse_another_catalog(catalog: Catalog, run: Run) -> None:
     """Refuse to plan a run from another catalog than it was started from.
 
     A worker may have another folder than whoever started the run, or the files were edited
-    meanwhile: it would send other people, or to another account's rules.
+    meanwhile: it would send other people, or to another account's rules. What decides nothing of
+    that (a description, limits) may differ.
 
     Raises:
         RunError: `catalog_differs`; nothing was sent.
     """
     orchestration = catalog.orchestration(run.orchestration)
     destination = catalog.destinations[orchestration.destination]
-    started_from = run.options.get("catalog")
-    same = started_from in (None, digests(catalog, orchestration)["whole"])
-    if same and target_of(destination) == run.target:
+    if _same(catalog, orchestration, run) and target_of(destination) == run.target:
         return
     raise RunError(
         f"{run.orchestration} stands otherwise in the catalog of this worker ({catalog.folder}) "
         "than in the one that the run was started from",
         code="catalog_differs",
     )
+
+
+def _same(catalog: Catalog, orchestration: Orchestration, run: Run) -> bool:
+    """Whether what decides is as it was; runs of older versions noted a digest of all, or none."""
+    if "decided_by" in run.options:
+        return bool(run.options["decided_by"] == deciding(catalog, orchestration))
+    return run.options.get("catalog") in (None, digests(catalog, orchestration)["whole"])
 
 
 def _limits(catalog: Catalog, account: str, ledger: Ledger) -> Limits:

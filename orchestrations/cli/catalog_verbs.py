@@ -46,30 +46,59 @@ def check(
 
     Nothing is sent and nothing is changed. Exit code 2 if something is wrong.
     """
-    from orchestrations.agenda import warnings
     from orchestrations.alert_rules import load_rules
-    from orchestrations.changes import contested, neighbours
     from orchestrations.cli import connections
-    from orchestrations.columns import targets
-    from orchestrations.params import params_of, shared_out
 
     if schema is not None:
         _write_schemas(schema, as_json=as_json)
         return
     catalog = opened.catalog()
     load_rules(catalog.folder, catalog.orchestrations)
-    given, names = params_of(params), sorted(catalog.orchestrations)
-    if orchestration:  # whether another one writes the same fields, only the others' columns show
-        names = neighbours(catalog, catalog.orchestration(orchestration).name)
-        params_for: Mapping[str, Mapping[str, str]] = {orchestration: given}
-    else:
-        params_for = shared_out(catalog.orchestrations, given)
+    given = _given(catalog, orchestration, params)
     asked = connections.ask(catalog, _destinations_of(catalog, orchestration), offline=offline)
+    found = _checked(catalog, orchestration, given, asked)
+    broken = any(item["error"] for item in found) or _shut(found, asked)
+    if as_json:
+        destinations = [one.as_json() for one in asked.values()]
+        print_json({"ok": not broken, "orchestrations": found, "destinations": destinations})
+    else:
+        _say_asked(asked.values())
+        _say_checked(found, well=not broken)
+    if broken:
+        raise SystemExit(2)
+
+
+def _given(
+    catalog: Catalog, orchestration: str | None, params: tuple[str, ...]
+) -> Mapping[str, Mapping[str, str]]:
+    """Return the parameters by orchestration, for the one named or for those that declare them."""
+    from orchestrations.params import params_of, shared_out
+
+    given = params_of(params)
+    if orchestration is None:
+        return shared_out(catalog.orchestrations, given)
+    return {catalog.orchestration(orchestration).name: given}
+
+
+def _checked(
+    catalog: Catalog,
+    orchestration: str | None,
+    given: Mapping[str, Mapping[str, str]],
+    asked: Mapping[str, Asked],
+) -> list[dict[str, Any]]:
+    """Return what is to tell of the orchestration named, or of all."""
+    from orchestrations.agenda import warnings
+    from orchestrations.changes import contested, neighbours
+    from orchestrations.columns import targets
+
+    names = sorted(catalog.orchestrations)
+    if orchestration:  # whether another one writes the same fields, only the others' columns show
+        names = neighbours(catalog, orchestration)
     checked = {
         name: _check_one(
             catalog,
             catalog.orchestration(name),
-            params_for.get(name, {}),
+            given.get(name, {}),
             named=name == orchestration,
             asked=asked,
         )
@@ -82,16 +111,7 @@ def check(
     same = contested(catalog, written)
     for name, item in checked.items():
         item["warnings"] += warnings(catalog, catalog.orchestrations[name]) + same[name]
-    found = [item for name, item in checked.items() if orchestration in (None, name)]
-    broken = any(item["error"] for item in found) or _shut(found, asked)
-    if as_json:
-        destinations = [one.as_json() for one in asked.values()]
-        print_json({"ok": not broken, "orchestrations": found, "destinations": destinations})
-    else:
-        _say_asked(asked.values())
-        _say_checked(found, well=not broken)
-    if broken:
-        raise SystemExit(2)
+    return [item for name, item in checked.items() if orchestration in (None, name)]
 
 
 def _destinations_of(catalog: Catalog, orchestration: str | None) -> list[str]:

@@ -27,18 +27,27 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 PINGS = 5
 
+CLOCK_DAYS = 14
+"""A change of the clock is told so early; `check` tells of a whole year."""
+
 
 @click.command("doctor")
 @verb
 def doctor(*, as_json: bool) -> None:
-    """Check settings, Redis, ledger, workers, beat, catalog and credentials; 1 if a check fails.
+    """Check settings, Redis, ledger, workers, beat, catalog, schedules, credentials; 1: one fails.
 
     Nothing is sent to Zendesk; whether it accepts us says: deskfeed destinations test NAME.
     """
     from orchestrations import diagnosis
 
     checks = [diagnosis.ok("settings", "read"), diagnosis.judge_times(opened.times())]
-    looks = {"redis": _redis, "ledger": _ledger, "catalog": _catalog, "alerts": _alerts}
+    looks = {
+        "redis": _redis,
+        "ledger": _ledger,
+        "catalog": _catalog,
+        "schedules": _schedules,
+        "alerts": _alerts,
+    }
     for name, look in looks.items():
         checks.extend(_looked(name, look))
     ill = diagnosis.failed(checks)
@@ -72,8 +81,8 @@ def _redis() -> list[Check]:
 
 def _ledger() -> Iterable[Check]:
     from orchestrations import diagnosis
-    from worker.app import TICK_SECONDS
     from worker.ledger.pulse import Pulse
+    from worker.options import TICK_SECONDS
 
     times = opened.times()
     with opened.ledger() as ledger:
@@ -107,8 +116,37 @@ def _catalog() -> Iterable[Check]:
     yield diagnosis.ok("catalog", f"{count} orchestration{'' if count == 1 else 's'}")
     named = {one.credential for one in catalog.destinations.values()}
     problems = {name: _problem(name) for name in named}
-    ending = ending_tokens(settings(), named, datetime.now(UTC).date())
+    ending = ending_tokens(settings(), named, _now().date())
     yield from diagnosis.judge_credentials(problems, _used(catalog), ending)
+
+
+def _schedules() -> Iterable[Check]:
+    from orchestrations import agenda, diagnosis
+    from orchestrations.cli.schedule_verb import not_started
+    from orchestrations.loader import read_catalog
+
+    now = _now()
+    try:
+        reading = read_catalog(settings().catalog)
+        with opened.ledger() as ledger:
+            entries = agenda.agenda(reading, ledger, 0, now)
+    except DeskfeedError:
+        return []  # told by the checks of catalog and ledger
+    doubts = {
+        name: agenda.warnings(reading.catalog, one, now, CLOCK_DAYS)
+        for name, one in reading.catalog.orchestrations.items()
+    }
+    unstarted = {entry.name: agenda.not_made_up_for(entry) for entry in entries}
+    return diagnosis.judge_schedules(
+        sum(entry.by_itself for entry in entries),
+        doubts,
+        {name: not_started(note) for name, note in unstarted.items() if note},
+        {entry.name for entry in entries if entry.orchestration is None and entry.seen},
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _problem(credential: str) -> UsageError | None:

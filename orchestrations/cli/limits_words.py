@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from orchestrations import report
 from orchestrations.cli.output import duration
+from worker.hints import WAITS
 from worker.ledger.records import AccountView, LimitName, Override, Waiting
 from worker.ledger.states import RunState
 from worker.limiter import State
@@ -213,7 +214,7 @@ def _waits(view: AccountView) -> Iterator[str]:
 
 
 def _wait(waiting: Waiting) -> Iterator[str]:
-    what = report.WAITS.get(waiting.why, report.title_of(waiting.why))
+    what = WAITS.get(waiting.why, report.title_of(waiting.why))
     count = f"{waiting.chunks} chunk{'s' * (waiting.chunks != 1)}"
     yield f"{count} for {what}"
     known, soon = waiting.waited_seconds, waiting.next_in_seconds

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from orchestrations import report
 from orchestrations.cli.output import duration
+from worker.hints import WAITS
 from worker.ledger.records import RunView
 from worker.ledger.states import RunState
 
@@ -130,7 +131,7 @@ def _tail(view: RunView, pace: Pace) -> list[Text]:
     lines = []
     if pace.pause:
         lines.append(Text(f"paused: {pace.pause}", style="yellow"))
-    elif waits := ", ".join(sorted({report.WAITS.get(why, why) for why in view.waits})):
+    elif waits := ", ".join(sorted({WAITS.get(why, why) for why in view.waits})):
         lines.append(Text(f"waiting for: {waits}", style="dim"))
     if pace.seconds_left:
         left = f"about {duration(pace.seconds_left)} left"

@@ -262,8 +262,11 @@ def _print_next(view: RunView) -> None:
     if not report.ended(view.run):
         click.echo(f"Watch it: deskfeed watch {run_id}")
         click.echo(f"End it: deskfeed stop {run_id}")
-    elif view.rows.created + view.rows.updated:
+        return
+    if view.rows.created + view.rows.updated:
         click.echo(f"Compare with Zendesk: deskfeed verify {run_id}")
+    # Without -o: the file is named after the run, so this line never meets another run's file.
+    click.echo(f"All of it as one page: deskfeed report {run_id}")
 
 
 def _print_family(view: RunView) -> None:

@@ -90,13 +90,13 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         state = str(run.state).replace("_", " ")
         found.append(("last run", f"{run.run_id} {state}, {started_by(run)}"))
     if entry.seen and entry.seen.note:
-        found.append(("not started", _not_started(entry.seen.note)))
+        found.append(("not started", not_started(entry.seen.note)))
     if entry.by_itself and entry.seen is None:
         found.append(("", "no tick has seen it yet; what was due before one does is not started"))
     return found
 
 
-def _not_started(note: Mapping[str, Any]) -> str:
+def not_started(note: Mapping[str, Any]) -> str:
     """Say what was due last and not started."""
     if note["kind"] == "schedule_missed":
         span = note["first"] if note["count"] == 1 else f"{note['first']} to {note['last']}"

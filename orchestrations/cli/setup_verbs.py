@@ -19,6 +19,7 @@ from worker.settings import settings
 if TYPE_CHECKING:
     from orchestrations.cli.connections import Asked
     from orchestrations.loader import Catalog
+    from orchestrations.spec import Destination
     from worker.zendesk.auth import Secrets
 
 ENV_FILE = Path(".env")
@@ -154,6 +155,15 @@ def destinations_add(
     except DeskfeedError as error:
         error.message = f"{error.message}. Nothing was saved"
         raise
+    path = _save(folder, destination, new)
+    asked = Asked(destination, found, warnings=token_warning(destination) + found.doubts)
+    _say_added(asked, path, as_json=as_json)
+
+
+def _save(folder: Path, destination: Destination, new: Secrets | None) -> Path:
+    """Write a destination into the catalog, its new secrets beside it, and who did so."""
+    from orchestrations import newdestination
+
     if new is not None:
         newdestination.save_secrets(ENV_FILE, newdestination.variables(destination.credential, new))
         settings.cache_clear()  # they are in the settings now
@@ -162,8 +172,7 @@ def destinations_add(
         ledger.audit.note(
             opened.principal(), "destinations add", destination.name, url=destination.url
         )
-    asked = Asked(destination, found, warnings=token_warning(destination) + found.doubts)
-    _say_added(asked, path, as_json=as_json)
+    return path
 
 
 def _unknown(credential: str) -> bool:

@@ -57,6 +57,7 @@ class Running:
         flower_url: None without Flower.
         flower_auth: `user:password`; None without Flower.
         ledger: the ledger's URL or path without its password, for people.
+        catalog: what the worker starts and plans runs from; absolute.
         state_dir: absolute.
         environment: what another process must be given to work with it all.
     """
@@ -66,6 +67,7 @@ class Running:
     flower_url: str | None
     flower_auth: str | None = field(repr=False)
     ledger: str
+    catalog: Path
     state_dir: Path
     environment: Mapping[str, str] = field(repr=False)
     supervisor: Supervisor = field(repr=False)
@@ -146,6 +148,7 @@ def _start_everything(supervisor: Supervisor, plan: Plan) -> Running:
         flower_url=flower_url,
         flower_auth=plan.flower_auth if flower_url else None,
         ledger=plan.ledger,
+        catalog=plan.catalog,
         state_dir=plan.state_dir,
         environment=known,
         supervisor=supervisor,

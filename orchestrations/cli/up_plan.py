@@ -73,6 +73,7 @@ class Plan:
     options: Options
     state_dir: Path
     ledger: str
+    catalog: Path
     base: Mapping[str, str] = field(repr=False)
     made: Mapping[str, str] = field(repr=False)
     redis_url: str = field(repr=False)
@@ -90,7 +91,7 @@ def own_settings(options: Options) -> Settings:
     load_settings()  # says what is wrong, should anything be
     given: dict[str, Any] = {
         name: options.environment[variable]
-        for name in ("redis_url", "ledger_url", "state_dir", "log_level")
+        for name in ("redis_url", "ledger_url", "catalog", "state_dir", "log_level")
         if (variable := f"DESKFEED_{name.upper()}") in options.environment
     }
     found = Settings(**given)
@@ -122,6 +123,7 @@ def make_plan(options: Options, config: Settings, lock: int) -> Plan:
         options=options,
         state_dir=config.state_dir,
         ledger=_for_people(config.ledger),
+        catalog=config.catalog.resolve(),
         base=base,
         made=made,
         redis_url=redis_url,
@@ -143,7 +145,7 @@ def _has_sandbox_credential(config: Settings, options: Options) -> bool:
 
 def _for_people(ledger: str) -> str:
     if ledger.startswith("sqlite:///"):
-        return ledger.removeprefix("sqlite:///")
+        return str(Path(ledger.removeprefix("sqlite:///").partition("?")[0]).resolve())
     url = urlsplit(ledger)
     return f"{url.scheme}://{url.hostname}{url.path}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,7 +88,11 @@ def _say_where(running: Running) -> None:
         lines.append(f"  Flower   {running.flower_url}   {_flower_login(running)}")
     if running.sandbox_url:
         lines.append(f"  Sandbox  {running.sandbox_url}   stands in for Zendesk")
-    lines += [f"  Redis    {_redis_place(running)}", f"  Ledger   {running.ledger}"]
+    lines += [
+        f"  Redis    {_redis_place(running)}",
+        f"  Ledger   {running.ledger}",
+        f"  Catalog  {running.catalog}{_if_missing(running.catalog)}",
+    ]
     if running.sandbox_url not in (None, f"http://{HOST}:{SANDBOX_PORT}"):
         lines.append(f"A destination reaches the sandbox with `base_url: {running.sandbox_url}`.")
     lines += [
@@ -110,6 +115,13 @@ def _redis_place(running: Running) -> str:
     return f"{url.hostname}:{url.port or 6379}"
 
 
+def _if_missing(catalog: Path) -> str:
+    """Say what to do where the folder is not there; the worker looks anew for each run."""
+    if catalog.is_dir():
+        return ""
+    return "   (not there; make one, deskfeed init, or set DESKFEED_CATALOG and start again)"
+
+
 def _as_dict(running: Running) -> dict[str, Any]:
     return {
         "ok": True,
@@ -118,5 +130,6 @@ def _as_dict(running: Running) -> dict[str, Any]:
         "flower": running.flower_url,
         "flower_login": _flower_login(running) if running.flower_url else None,
         "ledger": running.ledger,
+        "catalog": str(running.catalog),
         "state_dir": str(running.state_dir),
     }

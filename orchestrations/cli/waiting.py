@@ -14,6 +14,7 @@ from rich.live import Live
 from orchestrations import report, timeleft
 from orchestrations.cli.output import errors, is_live
 from orchestrations.cli.picture import Pace, Pause, line, panel
+from worker.hints import WAITS
 from worker.ledger import Ledger
 from worker.ledger.records import Account, Event, Run, RunView
 from worker.ledger.states import RunState
@@ -122,7 +123,7 @@ def pause_of(view: RunView, use: State | None) -> Pause | None:
     if view.run.state != RunState.SENDING or use is None or use.gate in ("open", "probe"):
         return None
     if use.gate == "cold":
-        return Pause(report.WAITS["cold"], use.paused_s)
+        return Pause(WAITS["cold"], use.paused_s)
     return Pause(report.title_of(use.pause_reason), use.paused_s)
 
 

@@ -85,6 +85,7 @@ def test_doctor_tells_what_is_missing_and_a_worker_leaves_a_ledger_of_another_ho
         "backlog": "ok",
         "beat": "warn",
         "catalog": "ok",
+        "schedules": "ok",
         "credential socktown": "warn",  # an API token: their end is near
         "alerts": "warn",
         "encryption": "ok",

@@ -8,6 +8,8 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -168,6 +170,7 @@ def test_a_plan_shows_no_secret(tmp_path):
     [
         ("postgresql+psycopg://me:hunter2@db/deskfeed", "postgresql+psycopg://db/deskfeed"),
         ("sqlite:////srv/ledger.db", "/srv/ledger.db"),
+        ("sqlite:////srv/ledger.db?timeout=5", "/srv/ledger.db"),
     ],
 )
 def test_the_ledger_is_shown_without_its_password(tmp_path, url, shown):
@@ -177,3 +180,24 @@ def test_the_ledger_is_shown_without_its_password(tmp_path, url, shown):
     plan = up_plan.make_plan(options, up_plan.own_settings(options), 0)
 
     assert plan.ledger == shown
+
+
+def test_a_ledger_beside_the_person_is_shown_with_its_whole_path(tmp_path):
+    environment = {"DESKFEED_LEDGER_URL": "sqlite:///mine.db"}
+    options = Options(flower=False, state_dir=tmp_path / "state", environment=environment)
+
+    plan = up_plan.make_plan(options, up_plan.own_settings(options), 0)
+
+    assert plan.ledger == str(tmp_path / "mine.db")
+
+
+def test_the_catalog_is_shown_as_the_worker_finds_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DESKFEED_CATALOG", "mine")
+    options = Options(flower=False, state_dir=tmp_path)
+    plan = up_plan.make_plan(options, up_plan.own_settings(options), 0)
+    assert plan.catalog == tmp_path / "mine"
+
+    options = replace(options, environment={"DESKFEED_CATALOG": "/srv/catalog"})
+    plan = up_plan.make_plan(options, up_plan.own_settings(options), 0)
+    assert plan.catalog == Path("/srv/catalog")

@@ -61,7 +61,7 @@ def test_an_empty_no_color_means_nothing(monkeypatch):
 
 
 @pytest.fixture
-def running():
+def running(tmp_path):
     supervisor = Supervisor(lambda _name, _line: None)
     with supervisor:
         yield Running(
@@ -70,6 +70,7 @@ def running():
             flower_url="http://127.0.0.1:5555",
             flower_auth="deskfeed:opensesame",
             ledger="/srv/ledger.db",
+            catalog=tmp_path / "catalog",
             state_dir=Path("/srv"),
             environment={},
             supervisor=supervisor,
@@ -88,6 +89,20 @@ def test_the_block_tells_what_runs_where_and_what_to_do(running, capsys, monkeyp
     assert "/srv/ledger.db" in text
     assert "deskfeed run loyalty --wait" in text
     assert "Ctrl-C ends everything." in text
+
+
+def test_the_block_tells_which_catalog_and_what_to_do_where_it_is_not_there(
+    running, capsys, tmp_path
+):
+    _say_where(running)
+    missing = capsys.readouterr().out
+    (tmp_path / "catalog").mkdir()
+    _say_where(running)
+
+    assert f"  Catalog  {tmp_path / 'catalog'}   (not there; make one, deskfeed init" in missing
+    assert f"  Catalog  {tmp_path / 'catalog'}\n" in capsys.readouterr().out
+    assert _as_dict(running)["catalog"] == str(tmp_path / "catalog")
+    assert _as_dict(running)["ledger"] == "/srv/ledger.db"
 
 
 def test_a_sandbox_elsewhere_comes_with_the_line_for_the_destination(running, capsys):

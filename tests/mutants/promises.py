@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .mutant import Edit, Mutant, mutant
 
-APP = "worker/app.py"
 CHILDREN = "worker/ledger/children.py"
 CHUNKS = "worker/ledger/chunks.py"
 CLIENT = "worker/zendesk/client.py"
@@ -12,6 +11,7 @@ CONSEQUENCES = "worker/zendesk/consequences.py"
 DATABASE = "worker/ledger/database.py"
 ENGINES = "worker/ledger/engines.py"
 MATCHING = "worker/zendesk/matching.py"
+OPTIONS = "worker/options.py"
 OUTCOMES = "worker/ledger/outcomes.py"
 PLANNING = "worker/ledger/planning.py"
 POLL = "worker/delivery/poll.py"
@@ -76,9 +76,9 @@ FENCES = [
 ORDER = [
     mutant(
         "a message is acknowledged before its work is in the ledger",
-        APP,
-        "task_acks_late=True,",
-        "task_acks_late=False,",
+        OPTIONS,
+        '"task_acks_late": True,',
+        '"task_acks_late": False,',
         APPS + "a_message_is_acknowledged_when_its_work_is_in_the_ledger",
     ),
     Mutant(

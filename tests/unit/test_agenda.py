@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
 from world import write_catalog
 
 from orchestrations import agenda, report, runs
-from orchestrations.cli import deskfeed
+from orchestrations.cli import deskfeed, doctor_verb
 from orchestrations.loader import load_catalog, read_catalog
 from worker.ledger import open_ledger
 from worker.ledger.pulse import note_beat
@@ -137,3 +137,63 @@ def test_check_warns_of_what_looks_like_a_mistake(place):
         "weekly": ["`schedule` starts nothing while it is a draft"],
         "later": ["it comes after weekly, which is a draft and never runs"],
     }
+
+
+@pytest.fixture
+def doctor(place, ledger, monkeypatch):
+    """What `doctor` says of schedules at a moment: (verdict, name, what) of each."""
+
+    def ask(now):
+        monkeypatch.setattr(doctor_verb, "_now", lambda: now)
+        answer = json.loads(CliRunner().invoke(deskfeed, ["doctor", "--json"]).stdout)
+        checks = [one for one in answer["checks"] if one["name"].startswith("schedule")]
+        assert all(one["remedy"] for one in checks if one["verdict"] != "ok")
+        return [(one["verdict"], one["name"], one["said"]) for one in checks]
+
+    return ask
+
+
+DRAFTS = [
+    ("warn", "schedule later", "it comes after weekly, which is a draft and never runs"),
+    ("warn", "schedule weekly", "`schedule` starts nothing while it is a draft"),
+]
+
+
+def test_doctor_tells_of_a_change_of_the_clock_once_it_is_near(doctor):
+    count = ("ok", "schedules", "3 orchestrations start by themselves")
+    assert doctor(NOW) == [count, *DRAFTS]
+
+    soon = doctor(datetime(2027, 3, 1, tzinfo=UTC))
+    assert soon[0] == count
+    assert soon[2][:2] == ("warn", "schedule loyalty")
+    assert soon[2][2].startswith("02:30 on 2027-03-14 does not exist in America/Los_Angeles")
+
+
+def test_doctor_tells_of_a_time_that_comes_twice(place, doctor):
+    file = place / "loyalty.yaml"
+    file.write_text(file.read_text().replace("30 2 *", "30 1 *"))
+
+    told = doctor(datetime(2026, 10, 30, tzinfo=UTC))
+    assert any("01:30 on 2026-11-01 comes twice" in said for _, _, said in told)
+
+
+def test_doctor_tells_what_was_due_and_not_started_until_a_run_comes(place, ledger, doctor):
+    [due] = agenda.next_minutes("30 2 * * *", "America/Los_Angeles", datetime.now(UTC), 1)
+    late = (due - timedelta(days=2)).strftime("%Y-%m-%dT%H:%MZ")
+    seen = ledger.schedules.see({"loyalty": "30 2 * * * America/Los_Angeles"})["loyalty"]
+    data = {"key": late, "why": "already_active", "reason": "df-9 is running"}
+    note = Note("schedule_skipped", "loyalty", late, data=data)
+    ledger.schedules.settle(seen, seen.checked_until + 1, [note])
+    missed = ("warn", "schedule loyalty", f"not started: {late}: df-9 is running")
+    assert missed in doctor(NOW)
+
+    runs.start(load_catalog(place), "loyalty", ledger=ledger, principal="ada")
+    assert missed not in doctor(NOW)
+
+
+def test_doctor_tells_of_a_schedule_that_a_mistake_stops(place, ledger, doctor):
+    ledger.schedules.see({"orders": "after loyalty"})
+    (place / "orders.yaml").write_text("description: [\n")
+
+    wrong = ("warn", "schedule orders", "its file is wrong, so nothing starts it")
+    assert wrong in doctor(NOW)

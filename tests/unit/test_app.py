@@ -14,10 +14,10 @@ from orchestrations import tasks as orchestration_tasks
 from worker import app as app_module
 from worker import messages as messages_module
 from worker import tasks as worker_tasks
-from worker.app import make_app
 from worker.broker import CarefulRequest
 from worker.errors import LedgerError, RunError
 from worker.hints import Deliver, Done, Failed, Finish, Plan, Poll, Tell, Wait
+from worker.options import make_app
 from worker.settings import Settings
 from worker.times import Times
 

@@ -292,7 +292,8 @@ def test_everything_that_the_image_copies_exists_and_is_let_in():
 
 
 def test_the_list_that_is_scaled_by_is_celerys_queue():
-    from worker.app import KEY_PREFIX, app
+    from worker.app import app
+    from worker.options import KEY_PREFIX
 
     text = (ROOT / "docs" / "operations.md").read_text()
 

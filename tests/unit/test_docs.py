@@ -101,3 +101,26 @@ def test_the_ceiling_is_documented_as_it_is_computed():
 
 def test_the_readme_leads_to_the_metrics():
     assert "](docs/metrics.md)" in (DOCS.parent / "README.md").read_text()
+
+
+def rooms():
+    """The paths in the first column of architecture.md's table, whole."""
+    text = (DOCS / "architecture.md").read_text().partition("## The rooms")[2]
+    for line in text.partition("\n\nImports")[0].splitlines():
+        folder = ""
+        for path in re.findall(r"`([^`]+)`", line.split("|")[1]) if line.startswith("| `") else ():
+            if path.startswith(("worker/", "orchestrations/")):
+                folder = path.split("/")[0]
+            yield path if path.startswith(folder + "/") else f"{folder}/{path}"
+
+
+def test_every_module_has_one_place_in_the_table_of_rooms():
+    found = list(rooms())
+    assert sorted({path for path in found if found.count(path) > 1}) == []
+    there = {
+        f"{package}/{path.name}{'/' if path.is_dir() else ''}"
+        for package in ("worker", "orchestrations")
+        for path in (DOCS.parent / package).iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").is_file()) and "__" not in path.name
+    }
+    assert sorted(there ^ set(found)) == []

@@ -109,7 +109,7 @@ def test_placeholders_are_filled_as_whole_words_and_unknown_ones_stay():
         "deskfeed retry df-1; RUNS ORCHESTRATION"
     )
 
-    filled = explain("threshold_exceeded").filled(run_id="df-1", orchestration="loyalty")
+    filled = explain("threshold_exceeded").filled({"RUN": "df-1", "ORCHESTRATION": "loyalty"})
     assert filled.command == "deskfeed preview loyalty"
     assert "See why rows were refused: deskfeed failures df-1" in filled.steps
     assert filled.title == explain("threshold_exceeded").title

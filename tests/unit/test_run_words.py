@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import re
+from contextlib import nullcontext
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from orchestrations.cli import opened, output, run_verbs
+from orchestrations.cli import deskfeed, opened, output, run_verbs
 from worker.errors import DeskfeedError
+from worker.profile import OutcomeKind, RejectedRow
 
 
 @pytest.fixture
@@ -67,12 +70,45 @@ def test_a_run_under_way_says_how_to_watch_and_end_it(sqlite_ledger, long_run, s
     assert "deskfeed watch df-1" in said
     assert "deskfeed stop df-1" in said
     assert "deskfeed resume" not in said
+    assert "deskfeed report" not in said
 
 
 def test_a_paused_run_says_how_to_go_on(sqlite_ledger, long_run, screen, capsys):
     sqlite_ledger.runs.pause("df-1", DeskfeedError("401", code="invalid_credentials"))
 
     assert "Go on: deskfeed resume df-1" in summary(sqlite_ledger, long_run, capsys)
+
+
+def ended_run(ledger, new_run, rejected):
+    """A run of two rows that has ended with nothing to send: each was refused or skipped."""
+    ledger.runs.start(new_run())
+    run = ledger.runs.claim_plan("df-1")
+    ledger.planning.add_rejected(run, 1, rejected)
+    ledger.planning.complete(run)
+    ledger.runs.close("df-1")
+    return "df-1"
+
+
+@pytest.mark.parametrize("verb", ["show", "watch"])
+@pytest.mark.parametrize(
+    ("kind", "code", "told", "exit_code"),
+    [
+        (OutcomeKind.FAILED, "missing_name", ["failures", "retry", "report"], 3),
+        (OutcomeKind.SKIPPED, "duplicate", ["report"], 0),
+    ],
+)
+def test_an_ended_run_says_what_to_do_next(
+    sqlite_ledger, new_run, monkeypatch, verb, kind, code, told, exit_code
+):
+    """`run --wait` ends with the words of `watch`."""
+    rejected = [RejectedRow(row, kind, code, "because") for row in (1, 2)]
+    run_id = ended_run(sqlite_ledger, new_run, rejected)
+    monkeypatch.setattr(opened, "ledger", lambda: nullcontext(sqlite_ledger))
+
+    done = CliRunner().invoke(deskfeed, [verb, run_id])
+
+    assert re.findall(r": deskfeed (\w+) df-1$", done.stdout, re.MULTILINE) == told
+    assert done.exit_code == (exit_code if verb == "watch" else 0)
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from orchestrations.cli.run_verbs import run
 from orchestrations.loader import load_catalog
 from orchestrations.report import EXIT_CODES
 from orchestrations.ticking import GOES_ON, GRACE_S
-from worker.app import KEY_PREFIX, TICK_SECONDS, app
+from worker.app import app
 from worker.ledger.states import RunState
+from worker.options import KEY_PREFIX, TICK_SECONDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "schedulers.md").read_text("utf-8")
 

@@ -54,16 +54,12 @@ class Explanation:
     steps: tuple[str, ...]
     command: str
 
-    def filled(
-        self,
-        *,
-        run_id: str | None = None,
-        orchestration: str | None = None,
-        destination: str | None = None,
-        code: str | None = None,
-    ) -> Explanation:
-        """Return the explanation with names in place of the placeholders that are known."""
-        known = {"RUN": run_id, "ORCHESTRATION": orchestration, "NAME": destination, "CODE": code}
+    def filled(self, known: Mapping[str, str | None]) -> Explanation:
+        """Return the explanation with names in place of the placeholders that are known.
+
+        Args:
+            known: as `fill` takes it.
+        """
         return replace(
             self,
             resolution=fill(self.resolution, known),

@@ -52,7 +52,7 @@ EXPLANATIONS = {
         "run, restart the workers, then start the run again. Nothing was sent.",
         causes=(
             "The worker was started in another folder, or without DESKFEED_CATALOG.",
-            "The catalog was edited or deployed between the start and the planning of the run.",
+            "The query, or a key that decides what is sent, was edited between start and planning.",
             "Workers on several hosts have different versions of the catalog.",
         ),
         steps=(
