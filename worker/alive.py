@@ -7,6 +7,7 @@ messages and proves less: a worker whose consumer is stuck still answers.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -41,7 +42,8 @@ class AliveFile:
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self._path.with_suffix(".new")
-        new.write_text(f"{self._clock():.3f}\n", encoding="ascii")
+        # Rounded down: what is dated ahead of the clock counts as of before the machine's start.
+        new.write_text(f"{math.floor(self._clock() * 1000) / 1000:.3f}\n", encoding="ascii")
         new.replace(self._path)  # nobody reads half of it
 
     def remove(self) -> None:

@@ -291,7 +291,7 @@ def test_a_restart_that_kept_all_data_is_a_cold_start(tmp_path):
             limiter = Limiter(client)
             warm(client, "socktown")
             assert isinstance(reserve(limiter, "socktown", "a"), Booked)
-            server.stop()
+            server.end()
             server.start()
             assert client.zrange("deskfeed:{socktown}:requests", 0, -1) == [b"a"]
             assert limiter.confirm("socktown", "a", budget=BUDGET) == Stale("cold")

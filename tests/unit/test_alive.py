@@ -42,6 +42,14 @@ def test_a_worker_without_progress_is_ill_however_well_another_is(tmp_path, cloc
     }
 
 
+def test_a_sign_is_never_dated_ahead_of_the_clock(tmp_path):
+    AliveFile(tmp_path, clock=lambda: 7.0006).note()
+
+    (sign,) = signs(tmp_path, lambda: 7.0006)
+
+    assert sign.is_good(60.0)
+
+
 def test_an_ill_worker_is_named_with_its_silence(tmp_path, capsys):
     AliveFile(tmp_path, clock=lambda: 0.0).note()
 
