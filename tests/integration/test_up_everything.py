@@ -156,8 +156,10 @@ class Terminal:
                 sys.executable,
                 "-c",
                 # Tests may be run under nohup, which the processes that they start inherit.
-                "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
-                "from orchestrations.cli.up_verb import up; up()",
+                (
+                    "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+                    "from orchestrations.cli.up_verb import up; up()"
+                ),
                 "--no-flower",
                 *options,
             ],
