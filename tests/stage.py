@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,17 +138,20 @@ class Stage:
         assert self.sandbox.url in text
         file.write_text(text)
 
-    def start_worker(self, *words: str, **environment: str) -> subprocess.Popen:
+    def start_worker(
+        self, *words: str, program: Sequence[str] = ("-m", "celery"), **environment: str
+    ) -> subprocess.Popen:
         """Start a worker as an operator does, and wait until it is heard of in the ledger.
 
         Args:
             words: further switches of `celery worker`.
+            program: what Python runs.
             environment: what it has beside the stage's.
         """
         number = len(self.workers)
         log = (self.folder / f"worker{number}.log").open("wb")
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", "INFO",
+            [sys.executable, *program, "-A", "worker.app", "worker", "--loglevel", "INFO",
              "--hostname", f"worker{number}@%h", *words],
             cwd=ROOT, env={**self.environment, **environment}, stdout=log,
             stderr=subprocess.STDOUT, start_new_session=True,

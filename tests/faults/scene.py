@@ -17,6 +17,7 @@ from pathlib import Path
 import redis
 from celery import Celery
 from checker import ENDED_CHUNK, ENDED_RUN
+from faults import survivor
 from history import Sample
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
@@ -105,7 +106,7 @@ class Scene:
         self._celery = Celery(broker=self.stage.redis.url)
         self._celery.conf.broker_transport_options = {"global_keyprefix": "deskfeed:"}
         self._celery.conf.task_ignore_result = True
-        self.stage.start_worker()
+        self.stage.start_worker(program=[str(Path(survivor.__file__))])
         self._survivor = f"worker0@{socket.gethostname()}"
 
     # --- before ---------------------------------------------------------------------------------
@@ -144,12 +145,13 @@ class Scene:
     def _ask(self, what: str) -> None:
         act = getattr(self._celery.control, what)
 
-        def answered() -> list:
+        def done() -> bool:
             with suppress(redis.ConnectionError, OperationalError):  # left over from a dead Redis
-                return act(QUEUE, destination=[self._survivor], reply=True, timeout=2)
-            return []
+                replies = act(QUEUE, destination=[self._survivor], reply=True, timeout=2)
+                return any("ok" in told for reply in replies for told in reply.values())
+            return False
 
-        until(answered, f"the survivor to {what}")
+        until(done, f"the survivor to {what}")
 
     def start_victim(self, failpoints: str, *words: str, once: bool = True) -> subprocess.Popen:
         environment = {VARIABLE: failpoints}
