@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from orchestrations import report
 from orchestrations.reporting import pictures
@@ -67,6 +67,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "plain": plain,
+        "coded": coded,
         "count": lambda number: f"{number:,}",
         "moment": moment,
         "iso": report.iso,
@@ -84,6 +85,16 @@ def plain(value: Any) -> str:
     text = str(value)
     cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     return "".join(map(_visible, cut))
+
+
+def coded(value: Any) -> Markup:
+    """Return a text as `plain` does, escaped, with what stands between backticks as code."""
+    text = plain(value)
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one of them is alone: it means something else
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup().join(code.format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _visible(character: str) -> str:

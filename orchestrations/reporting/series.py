@@ -102,6 +102,8 @@ def _pause(event: Event, end: float, begins: float) -> Span:
 def _throttled(event: Event, begins: float) -> Span:
     times = event.data["times"]
     what = "Zendesk answered 429" + (f", {times} times" if times > 1 else "")
+    if event.data["scope"] == "chunk":  # else the bars that go on would look like disobedience
+        what += ": one chunk waited, others went on"
     return Span(event.at - begins, event.data["seconds"], what, "throttled")
 
 

@@ -104,6 +104,17 @@ def contrast(one, other):
     return (bright + 0.05) / (dark + 0.05)
 
 
+def test_on_a_phone_a_time_leaves_room_for_what_happened_then(opened):
+    """Else words are broken in their midst."""
+    measured = """() => [...document.querySelectorAll('th time')].map(it => [
+        it.closest('th').offsetWidth / it.closest('table').offsetWidth,
+        it.getClientRects().length])"""
+    found = opened(width=360).evaluate(measured)
+    assert len(found) > 2
+    assert max(share for share, _ in found) < 0.45
+    assert {lines for _, lines in found} == {2}  # the date, the time
+
+
 @pytest.mark.parametrize("name", ["whole", "evil"])
 def test_it_asks_nobody_for_anything_and_runs_nothing(opened, name):
     page = opened(name)

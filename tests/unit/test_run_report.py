@@ -16,7 +16,7 @@ from world import profiles
 from orchestrations.masking import MASK
 from orchestrations.reporting import collect, render, series, timeline
 from orchestrations.reporting.collect import EXAMPLES
-from orchestrations.reporting.page import percent, plain, span
+from orchestrations.reporting.page import coded, percent, plain, span
 from worker.errors import DestinationError, Throttled, UsageError
 from worker.explanations import Fault
 from worker.ledger.records import Event, Post
@@ -255,6 +255,15 @@ def test_the_rate_has_the_budget_of_the_start_the_pauses_and_the_429s(ledger, cl
     ]
 
 
+@pytest.mark.parametrize(("scope", "others"), [("account", False), ("chunk", True)])
+def test_a_429_for_one_chunk_says_that_others_went_on(scope, others):
+    data = {"scope": scope, "seconds": 8.0, "times": 1}
+    posts = [Post(0, 0.0, 100), Post(6, 6.0, 100)]
+    [span] = series.rate(posts, [Event(5.0, "run_throttled", None, data)], 100, None).spans
+
+    assert ("others went on" in span.what) is others
+
+
 def test_429s_close_together_are_one_event_with_their_number(ledger, clock):
     planned(ledger, chunks=[profiles(1, 1)])
     for _ in range(500):
@@ -422,6 +431,11 @@ def test_invisible_characters_are_shown_and_joiners_are_left():
     assert plain("a\u202eb") == "a[U+202E]b"
     assert plain("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"
     assert len(plain("y" * 1000)) == 300
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_is_markup():
+    assert coded("set `a: <b>` or <i>") == "set <code>a: &lt;b&gt;</code> or &lt;i&gt;"
+    assert coded("one ` <alone>") == "one ` &lt;alone&gt;"
 
 
 @pytest.mark.parametrize(
