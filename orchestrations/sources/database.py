@@ -38,6 +38,7 @@ from orchestrations.sources.result import (
     Result,
     after_rows,
     bound,
+    may_quote,
     place_of,
     unique_columns,
 )
@@ -132,7 +133,7 @@ class OpenDatabase:
         values = bound(sql, params or {})
         if self._dialect.explains:
             explain = _statement("EXPLAIN " + sql, values)
-            _told(sql, lambda: self._connection.execute(explain).close(), planning=True)
+            _told(sql, partial(self._plan, explain), planning=True, values=values)
         streaming = self._connection.execution_options(
             stream_results=True, max_row_buffer=BATCH_ROWS
         )
@@ -141,6 +142,9 @@ class OpenDatabase:
         if not cursor.returns_rows:
             raise RunError("the query returns no rows; it must be a SELECT")
         return Result(unique_columns(tuple(cursor.keys())), _batches(cursor, sql))
+
+    def _plan(self, explain: TextClause) -> None:
+        self._connection.execute(explain).close()
 
     def close(self) -> None:
         """End every query."""
@@ -259,12 +263,15 @@ def _batches(cursor: CursorResult[Any], sql: str) -> Iterator[list[tuple[Any, ..
         cursor.close()
 
 
-def _told(sql: str, call: Callable[[], T], *, planning: bool = False) -> T:
+def _told(
+    sql: str, call: Callable[[], T], *, planning: bool = False, values: Params | None = None
+) -> T:
     """Return what a call returns, or raise its error as one of ours, without row values."""
     try:
         return call()
     except SQLAlchemyError as error:
         # `from None`: the original text must not reach a log by way of a traceback.
+        planning = planning and not may_quote(str(getattr(error, "orig", "")), sql, values or {})
         raise RunError(_words(error, sql, planning=planning), code=_code(error)) from None
     except (ValueError, OverflowError, TypeError) as error:
         raise RunError(f"a value of the result cannot be read ({type(error).__name__})") from None

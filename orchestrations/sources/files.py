@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from orchestrations.sources.result import (
     Result,
     after_rows,
     bound,
+    may_quote,
     place_of,
     unique_columns,
 )
@@ -126,7 +128,9 @@ def _start(
     _told(sql, lambda: _check_statement(cursor, sql), planning=True)
     # Asked for the plan first: an error in it cannot have seen a row, so its words may be shown.
     values = bound(sql, params)
-    _told(sql, lambda: cursor.execute("EXPLAIN " + sql, values), tables, planning=True)
+    # But for those of parameters, which the planner knows.
+    planned = partial(cursor.execute, "EXPLAIN " + sql, values)
+    _told(sql, planned, tables, planning=True, values=values)
     _told(sql, lambda: cursor.execute(sql, values), tables)
     columns = cursor.description or []
     _refuse_json([str(name) for name, kind, *_ in columns if str(kind) in ("JSON", "JSON[]")])
@@ -258,7 +262,12 @@ def _batches(
 
 
 def _told(
-    sql: str, call: Callable[[], T], tables: Tables | None = None, *, planning: bool = False
+    sql: str,
+    call: Callable[[], T],
+    tables: Tables | None = None,
+    *,
+    planning: bool = False,
+    values: Params | None = None,
 ) -> T:
     """Return what a call returns, or raise its error as one of ours, without row values."""
     try:
@@ -266,6 +275,7 @@ def _told(
     except duckdb.Error as error:
         place = _place(str(error), tables or {})
         # `from None`: the original text must not reach a log by way of a traceback.
+        planning = planning and not may_quote(str(error), sql, values or {})
         words = _words(error, sql, place, planning=planning)
         raise RunError(words, code=_code(error)) from None
     except (ValueError, OverflowError) as error:

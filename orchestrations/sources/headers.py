@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ MAX_ROWS = 100_000
 """DuckDB guesses from the first 20,480 rows, so an uneven one that it tells nothing of is there."""
 
 
+_PERSON = re.compile(r"[^\s@]@[^\s@]+\.\w|^\s*\+\d[\d ()/.-]{6,}$")
+"""What is no name of a column: an e-mail address, a phone number."""
+
+
 def separator_of(file: Path) -> str | None:
     """Return what separates the columns of a file, or None when it is no CSV file."""
     return SEPARATORS.get(Path(file.name.removesuffix(".gz")).suffix)
@@ -29,11 +34,21 @@ def separator_of(file: Path) -> str | None:
 def check_header(table: str, file: Path) -> None:
     """Refuse a CSV file of which not all columns could be named.
 
+    Where there is no header the first row is taken for it, and errors, which repeat the names of
+    columns, would repeat what stands in it.
+
     Raises:
-        RunError: the columns are not separated as its ending says, or two have the same name.
+        RunError: it is a row and no header, the columns are not separated as its ending says, or
+            two have the same name.
     """
     with _rows(file) as rows:
-        _, header = next(rows, (0, []))
+        line, header = next(rows, (0, []))
+    if any(_PERSON.search(name) for name in header):
+        raise RunError(
+            f"table {table!r}, file {file.name}: line {line} is to be the header, and an e-mail "
+            "address or a phone number stands in it; put a line with the names of the columns "
+            "above it"
+        )
     others = ";|," if separator_of(file) == "\t" else ";|\t"
     if len(header) == 1 and any(separator in header[0] for separator in others):
         raise RunError(

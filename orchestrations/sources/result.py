@@ -16,6 +16,8 @@ BATCH_ROWS = 2_000
 Params = Mapping[str, str | int | float | bool | None]
 """Values of a query's placeholders, by name; bound by the database, never written into the text."""
 
+_WORD = re.compile(r"\w{3,}")
+
 _POSITION = re.compile(r"^LINE (\d{1,6}): ", re.MULTILINE)
 
 
@@ -87,6 +89,20 @@ def unique_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
         names = ", ".join(map(repr, repeated))
         raise RunError(f"two columns of the query are named {names}", code="invalid_columns")
     return columns
+
+
+def may_quote(text: str, sql: str, values: Params) -> bool:
+    """Whether an error's words may repeat a parameter's value, or a part of one.
+
+    The database sees them when it plans a query, and names what it looked for by them.
+
+    Args:
+        text: the words.
+        sql: the query; what stands in it is no secret.
+        values: of the query's placeholders.
+    """
+    told = {word for value in values.values() for word in _WORD.findall(str(value).lower())}
+    return bool(told - {*_WORD.findall(sql.lower())} & {*_WORD.findall(text.lower())})
 
 
 def place_of(text: str, sql: str) -> str:

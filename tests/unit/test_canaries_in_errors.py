@@ -36,6 +36,24 @@ def test_a_key_that_is_there_twice_is_told_without_its_value(sqlite_ledger):
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.postgres
+def test_what_postgresql_says_of_a_key_that_is_there_twice_is_not_repeated(ledger, backend):
+    """PostgreSQL adds `Key (name)=(…) already exists.`, its DETAIL, to its words."""
+    row = insert(meta).values(name=CANARY, value=b"1")
+    with ledger.database.write() as connection:
+        connection.execute(row)
+    with pytest.raises(Conflict) as caught, ledger.database.write() as connection:
+        connection.execute(row)
+    assert CANARY not in all_of(caught.value)
+
+
+@pytest.mark.postgres
+def test_what_postgresql_says_of_a_value_that_does_not_fit_is_not_repeated(ledger, backend):
+    with pytest.raises(LedgerError) as caught, ledger.database.read() as connection:
+        connection.execute(text("SELECT CAST(CAST(:x AS text) AS integer)"), {"x": CANARY})
+    assert CANARY not in all_of(caught.value)
+
+
 @pytest.mark.parametrize(
     "statement", ["INSERT INTO nowhere (x) VALUES (:x)", "SELECT :x FROM runs WHERE nothing = :x"]
 )

@@ -25,6 +25,12 @@ TABLE = "CREATE TABLE people (id INTEGER, name VARCHAR(40), joined DATE)"
 ROWS = f"INSERT INTO people VALUES (1, '{SECRET}', '2026-01-02'), (2, 'Ann', '2026-02-03')"
 
 
+TAKEN = """CREATE FUNCTION taken(name text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+    RAISE unique_violation USING MESSAGE = 'duplicate key: ' || name,
+    DETAIL = 'Key (email)=(' || name || ') already exists.'; END $$"""
+"""PostgreSQL's words about a row that is there already, which a query that only reads may meet."""
+
+
 @pytest.fixture(scope="session")
 def postgres_source():
     with postgres.database(f"warehouse_{os.getpid()}") as url:
@@ -33,6 +39,7 @@ def postgres_source():
             connection.execute(text(TABLE))
             connection.execute(text(ROWS))
             connection.execute(text("CREATE SEQUENCE numbers"))
+            connection.execute(text(TAKEN))
         engine.dispose()
         yield url
 
@@ -154,6 +161,20 @@ def test_a_query_that_fails_midway_says_after_how_many_rows_and_quotes_no_value(
     error = failure(url, sql)
     assert "(after about 4,000 rows)" in error.message
     assert "SQLSTATE 22P02" in error.message
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("expression", "state"),
+    [("taken(name)", "23505"), ("name::integer", "22P02"), ("name::date", "22007"),
+     ("name::json", "22P02"), ("name::regclass", "3F000"), ("lpad(name, -1)::uuid", "22P02"),
+     ("($who)::integer", "22P02"), ("($who)::regclass", "42P01"), ("nextval($who)", "42P01")],
+)  # fmt: skip
+def test_no_words_of_postgresql_quote_a_value(url, backend, expression, state):
+    given = {"who": "miller"} if "$who" in expression else {}
+    error = failure(url, f"SELECT {expression} FROM people WHERE id = 1", **given)
+    assert not {"joe", "miller"} & {*re.findall(r"\w+", error.message)}
+    assert f"SQLSTATE {state}" in error.message
 
 
 def test_a_statement_that_takes_too_long_is_ended(url, backend):

@@ -289,6 +289,56 @@ def test_a_csv_header_that_holds_a_name_twice_is_refused_by_name(folder, header)
     assert "'id'" in error.message
 
 
+@pytest.mark.parametrize(
+    "row", ["1,Joe,joe@example.com", "1;Joe;joe@example.com", "joe@example.com,a,joe@example.com",
+            "1,Joe,+1 415 555 0100"],
+)  # fmt: skip
+def test_a_csv_file_without_a_header_is_refused_before_its_first_row_is_taken_for_names(
+    folder, row
+):
+    (folder / "bare.csv").write_text(f"{row}\n")
+    error = failure(folder, "SELECT id FROM t", t="bare.csv")
+    assert "line 1 is to be the header" in error.message
+    assert "joe" not in error.message.lower()
+    assert "415" not in error.message
+
+
+@pytest.mark.parametrize("header", ["id,@name", "id,2026", "id,e-mail (home)", "id,+/-", "id,a@b"])
+def test_odd_names_of_columns_are_names(folder, header):
+    (folder / "odd.csv").write_text(f"{header}\n1,2\n")
+    assert rows(folder, "SELECT id FROM t", t="odd.csv") == [("1",)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT struct_extract({'a': 1}, $who) FROM people",
+        "SELECT * FROM query($who)",
+        "SELECT * FROM query_table($who)",
+        "SELECT current_setting($who)",
+        "SELECT date_part($who, DATE '2026-01-01')",
+        "SELECT * FROM range($who)",
+        "SELECT id FROM people LIMIT $who",
+    ],
+)
+def test_no_error_quotes_the_value_of_a_parameter(folder, sql):
+    with (
+        pytest.raises(RunError) as caught,
+        open_source(source(people="data/people.csv"), folder) as opened,
+    ):
+        list(opened.query(sql, {"who": "joe.miller@example.com"}).batches)
+    assert not {"joe", "miller", "example"} & {*re.findall(r"\w+", caught.value.message)}
+
+
+def test_with_parameters_a_mistake_in_the_query_is_told_all_the_same(folder):
+    with (
+        pytest.raises(RunError) as caught,
+        open_source(source(people="data/people.csv"), folder) as opened,
+    ):
+        opened.query("SELECT nme FROM people WHERE id > $low", {"low": "100"})
+    assert 'Candidate bindings: "name"' in caught.value.message
+
+
 def test_columns_without_a_name_may_stand_twice(folder):
     (folder / "empty.csv").write_text("id,,\n1,,\n")
     assert rows(folder, "SELECT id FROM t", t="empty.csv") == [("1",)]
