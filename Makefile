@@ -18,7 +18,7 @@ MUTANTS_ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test unit faults check docs lint format types imports mutants simulate screenshots audit bench-limiter bench-planning bench-delivery clean
+.PHONY: help setup demo up test test-long unit faults check docs lint format types imports mutants simulate screenshots audit bench-limiter bench-planning bench-delivery clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -39,8 +39,11 @@ demo: setup  ## 2,500 customers from a CSV file into a local Zendesk stand-in, e
 up: setup  ## Redis, worker, beat, Flower and the sandbox in this terminal; Ctrl-C ends them
 	@$(BIN)/deskfeed up --sandbox
 
-test: setup  ## all tests: unit, integration, acceptance (a real Redis-compatible server, real workers)
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: setup  ## unit tests, simulation, and journeys through a real Redis-compatible server and real workers
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not long' $(PYTEST_ARGS)
+
+test-long: setup  ## the other journeys: every verb, fault, browser and set of processes (.ci/run plays both)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m long $(PYTEST_ARGS)
 
 unit: setup  ## the unit tests only: seconds, no network
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

@@ -28,6 +28,15 @@ CONFORMANCE = (
 )  # fmt: skip
 """Modules, by the beginning of their names, whose tests run on both databases."""
 
+LONG = frozenset({
+    "test_alerts", "test_attacker", "test_canaries", "test_compose_set", "test_credentials",
+    "test_docs_sessions", "test_encrypted", "test_errors", "test_flower", "test_handover",
+    "test_liveness", "test_metrics_page", "test_operator_verbs", "test_schedulers",
+    "test_unclear_rows", "test_up_everything", "test_versions", "test_workers",
+})  # fmt: skip
+"""Modules outside the unit tests that start processes by the hundred: `make test-long`, and so
+`.ci/run`, plays them. `make test` keeps one journey of each kind: a run, a loss, a fault, the demo."""
+
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were():
@@ -76,6 +85,9 @@ def _conforms(module):
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what needs PostgreSQL or a browser where there is none; the header said so."""
+    for item in items:
+        if item.path.stem in LONG and "unit" not in item.path.parts:
+            item.add_marker("long")
     without = {
         item
         for item in items
