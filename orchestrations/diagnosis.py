@@ -155,7 +155,7 @@ def judge_encryption(sealed: Sealed) -> Check:
     """Whether rows are encrypted, with which keys, and whether each of them is here."""
     parts = [f"{n:,} with {name}" for name, n in sorted(sealed.batches.items(), key=str) if name]
     parts += [f"{n:,} in clear" for name, n in sealed.batches.items() if name is None]
-    held = f"; chunks with rows: {', '.join(parts)}" if parts else ""
+    held = f"; chunks with rows, and parameters: {', '.join(parts)}" if parts else ""
     if sealed.lacking or (sealed.encrypted and sealed.first is None):
         named = ", ".join(sealed.lacking) or "any"
         return Check(

@@ -35,7 +35,7 @@ LONG = frozenset({
     "test_unclear_rows", "test_up_everything", "test_versions", "test_workers",
 })  # fmt: skip
 """Modules outside the unit tests that start processes by the hundred: `make test-long`, and so
-`.ci/run`, plays them. `make test` keeps one journey of each kind: a run, a loss, a fault, the demo."""
+`.ci/run`, plays them. `make test` keeps one journey of each kind: run, loss, fault, and demo."""
 
 
 @pytest.fixture(autouse=True)

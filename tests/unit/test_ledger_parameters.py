@@ -122,6 +122,15 @@ def test_in_an_encrypted_ledger_values_are_sealed_while_the_run_lives(opened, sq
         opened(SpoolKeys()).kept.params("df-1")
 
 
+def test_a_key_that_opens_only_parameters_of_a_run_that_lives_is_in_use(opened, new_run):
+    ledger = opened(KEYS)
+    ledger.secrecy.begin()
+    ledger.runs.start(new_run(options=GIVEN))
+
+    assert ledger.secrecy.look().batches == {KEYS.first: 1}
+    assert opened(SpoolKeys()).secrecy.look().lacking == (KEYS.first,)
+
+
 def test_who_lacks_the_key_writes_no_values_in_clear(opened, new_run):
     opened(KEYS).secrecy.begin()
     ledger = opened(SpoolKeys())

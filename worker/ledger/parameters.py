@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, select
 
 from worker.ledger.schema import runs
 from worker.ledger.secrecy import seal, unseal
 from worker.ledger.spool import Damaged
-from worker.sealing import place_of
+from worker.sealing import name_of, place_of
 
 _VALUES, _NAMES, _CHECK = "params", "param_names", "param_check"
 _CHECKED = b"deskfeed parameters"
@@ -81,6 +81,21 @@ def without_values(options: str) -> str | None:
     if isinstance(kept, dict):  # written by a version that kept no names beside them
         found.setdefault(_NAMES, sorted(kept))
     return orjson.dumps(found).decode()
+
+
+def key_names(connection: Connection) -> Sequence[str | None]:
+    """Return, for each run with values, the name of the key that sealed them; None: in clear."""
+    found = []
+    for options in connection.scalars(select(runs.c.options).where(HOLDS_VALUES)):
+        kept = orjson.loads(options).get(_VALUES)
+        if isinstance(kept, str):
+            try:
+                found.append(name_of(base64.b64decode(kept, validate=True)))
+            except (binascii.Error, ValueError):
+                continue  # spoiled: no key opens it
+        elif kept:
+            found.append(None)
+    return found
 
 
 def names_of(options: Mapping[str, Any]) -> Sequence[str]:

@@ -11,6 +11,7 @@ within a transaction needs to know nothing of them.
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select
@@ -72,7 +73,8 @@ class Sealed:
     Attributes:
         encrypted: whether they are written sealed from now on.
         first: the name of the key of this process that seals; None without one.
-        batches: chunks and batches of kept rows by the name of their key; None: in clear.
+        batches: chunks, batches of kept rows, and parameters of runs that live, by the name of
+            their key; None: in clear.
         lacking: names among them of which this process has no key.
     """
 
@@ -153,10 +155,13 @@ class Secrecy:
 
     def look(self) -> Sealed:
         """Return how rows are kept now."""
+        from worker.ledger import parameters  # which seals by what stands above
+
         count = select(payloads.c.key_id, func.count()).group_by(payloads.c.key_id)
         keys = self._db.spool_keys
         with self._db.read() as connection:
             encrypted = is_encrypted(connection)
-            batches = {name: int(rows) for name, rows in connection.execute(count)}
+            batches = Counter({name: int(rows) for name, rows in connection.execute(count)})
+            batches.update(parameters.key_names(connection))
         lacking = keys.lacking(name for name in batches if name)
-        return Sealed(encrypted, keys.first, batches, tuple(lacking))
+        return Sealed(encrypted, keys.first, dict(batches), tuple(lacking))
