@@ -12,10 +12,9 @@ from worker import control
 
 RESTING = frozenset({"cancel_consumer", "add_consumer"})
 
-control.OBEYED |= RESTING
-
 if __name__ == "__main__":
     from celery.__main__ import main
 
+    control.OBEYED |= RESTING
     sys.argv = ["celery", *sys.argv[1:]]
     main()
