@@ -94,6 +94,11 @@ class Principal:
     groups: frozenset[str] = frozenset()
 
 
+NEEDS_RULES = frozenset({"forget", "prune"})
+"""Verbs that take away what nobody can bring back. Where nobody knows what the rules say they are
+refused; others, that look or stop something, are not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What somebody may do.
@@ -187,7 +192,7 @@ class Access:
         """
         rights = self.rights(principal)
         needed = VERBS[verb]
-        if self.unknown and needed > Role.OPERATOR:
+        if self.unknown and verb in NEEDS_RULES:
             raise UsageError(
                 f"{principal.name} may not {verb}: {self.unknown}",
                 code="access_denied",

@@ -96,9 +96,9 @@ def myself() -> Principal:
     return whoever_runs_this()
 
 
-ASKS_THE_LEDGER = frozenset({"failures", "forget", "report"})
-"""Verbs that show people from the ledger, or need an administrator. A catalog without rules is not
-enough for them: it may be another folder than that of the workers, whose rules hold."""
+ASKS_THE_LEDGER = frozenset({"failures", "forget", "prune", "report"})
+"""Verbs that show people from the ledger, or take something out of it for good. A catalog without
+rules is not enough for them: it may be another folder than that of the workers, which has some."""
 
 
 def rights(verb: str) -> Rights:
@@ -107,6 +107,7 @@ def rights(verb: str) -> Rights:
     Raises:
         UsageError: `access_denied`.
         CatalogError: the rules cannot be read.
+        LedgerError: nor can it be asked whether the workers' catalog has some.
     """
     from orchestrations.access import load_access, missing_rules
 
@@ -118,10 +119,8 @@ def rights(verb: str) -> Rights:
 
 
 def _ledger_knows_rules() -> bool:
-    """Whether the workers' catalog has an access.yaml, as far as that can be told."""
-    from worker.glance import has_rules
+    """Whether the workers' catalog has an access.yaml. Who cannot tell does not say no."""
+    from worker.ledger.schedules import has_rules
 
-    try:
-        return has_rules(settings().ledger)
-    except Exception:  # noqa: BLE001  no ledger, none that answers: the verb itself says so
-        return False
+    with database() as opened:
+        return has_rules(opened)

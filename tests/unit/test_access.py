@@ -16,7 +16,8 @@ from orchestrations import access, runs, ticking
 from orchestrations.access import SCHEDULER, VERBS, Principal, Rights, Role, load_access, myself
 from orchestrations.cli import deskfeed, opened
 from orchestrations.loader import load_catalog, read_catalog
-from worker.errors import CatalogError, UsageError
+from worker.errors import CatalogError, LedgerError, UsageError
+from worker.ledger import schedules
 from worker.profile import OutcomeKind, RejectedRow
 from worker.settings import settings
 
@@ -264,8 +265,11 @@ def lost(shell, tmp_path, monkeypatch, ledger, new_run):
     return shell
 
 
-def test_where_there_is_no_catalog_folder_nobody_is_an_administrator(lost):
-    refused = lost("forget", "external_id", "C-1", "--yes", "--json")
+@pytest.mark.parametrize(
+    "line", ["forget external_id C-1 --yes", "prune --digests", "prune --older-than 1d"]
+)
+def test_where_there_is_no_catalog_folder_nobody_takes_anything_away(lost, line):
+    refused = lost(*line.split(), "--json")
 
     error = json.loads(refused.stdout)["error"]
     assert (refused.exit_code, error["code"]) == (2, "access_denied")
@@ -304,9 +308,12 @@ def elsewhere(lost, tmp_path, monkeypatch, ledger, ledger_url):
     return lost
 
 
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+pysqlite"])
 def test_a_folder_of_ones_own_does_not_undo_the_rules_that_workers_read(
-    elsewhere, tmp_path, ledger
+    elsewhere, tmp_path, ledger, ledger_url, monkeypatch, driver
 ):
+    monkeypatch.setenv("DESKFEED_LEDGER_URL", ledger_url.replace("sqlite", driver, 1))
+    settings.cache_clear()
     (tmp_path / "catalog" / "access.yaml").write_text("users: {eve: admin}\n")
     ticking.tick(ledger, read_catalog(tmp_path / "catalog"))
 
@@ -315,7 +322,21 @@ def test_a_folder_of_ones_own_does_not_undo_the_rules_that_workers_read(
     assert "the workers' catalog has an access.yaml, and DESKFEED_CATALOG here (mine)" in message
     listed = elsewhere("failures", "df-1", "--json")
     assert json.loads(listed.stdout)["failures"][0]["email"] == "•••"
+    assert elsewhere("prune", "--digests").exit_code == 2
     assert elsewhere("stop", "df-1").exit_code == 0
+
+
+def test_where_the_ledger_cannot_say_whether_there_are_rules_nothing_is_shown(
+    elsewhere, monkeypatch
+):
+    def silent(_database):
+        raise LedgerError("it does not answer", code="ledger_unavailable")
+
+    monkeypatch.setattr(schedules, "has_rules", silent)
+    for line in ("failures df-1", "forget external_id C-1 --yes", "report df-1 -o -"):
+        refused = elsewhere(*line.split(), "--json")
+        assert refused.exit_code != 0
+        assert "a@b.example" not in refused.output
 
 
 def test_rules_that_are_taken_away_hold_until_a_worker_has_looked(elsewhere, tmp_path, ledger):

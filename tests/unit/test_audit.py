@@ -21,6 +21,8 @@ def shell(tmp_path, monkeypatch, ledger):
     """Return a function that runs the command on the ledger of this test."""
     monkeypatch.setattr(opened, "ledger", lambda: nullcontext(ledger))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "catalog").mkdir()
+    monkeypatch.setenv("DESKFEED_CATALOG", "catalog")
     settings.cache_clear()
     yield lambda *args: CliRunner().invoke(deskfeed, args)
     settings.cache_clear()

@@ -19,6 +19,8 @@ def shell(tmp_path, monkeypatch, ledger):
     """Return a function that runs the command on the ledger of this test."""
     monkeypatch.setattr(opened, "ledger", lambda: nullcontext(ledger))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "catalog").mkdir()
+    monkeypatch.setenv("DESKFEED_CATALOG", "catalog")
     monkeypatch.setenv("DESKFEED_STATE_DIR", str(tmp_path / "state"))
     settings.cache_clear()
     yield lambda *args: CliRunner().invoke(deskfeed, args)

@@ -13,9 +13,9 @@ from orchestrations import runs, tasks, ticking
 from orchestrations import runs as use_cases
 from orchestrations.loader import load_catalog, read_catalog
 from worker.errors import LedgerError
-from worker.glance import has_rules
 from worker.hints import Tell
 from worker.ledger import open_ledger
+from worker.ledger.schedules import has_rules
 from worker.ledger.schema import events
 from worker.ledger.states import RunState
 
@@ -272,16 +272,16 @@ def test_rules_that_cannot_be_read_start_nothing_and_are_told(office):
     assert office.at("24 08:31").tick() == ["2026-11-24T08:30Z"]
 
 
-def test_the_ledger_learns_whether_the_catalog_has_rules(office, ledger_url):
+def test_the_ledger_learns_whether_the_catalog_has_rules(office, ledger):
     rules = office.folder / "access.yaml"
-    assert not has_rules(ledger_url)
+    assert not has_rules(ledger.database)
     for text in ("scheduler: user\n", "users: [\n"):  # right, and broken
         rules.write_text(text)
         office.tick()
-        assert has_rules(ledger_url)
+        assert has_rules(ledger.database)
     rules.unlink()
     office.tick()
-    assert not has_rules(ledger_url)
+    assert not has_rules(ledger.database)
 
 
 def test_a_scheduler_without_rights_starts_nothing_and_it_is_told_once(office):

@@ -31,7 +31,18 @@ BATCH = 200
 PROBLEMS = "catalog_problems"
 
 RULES = "catalog_rules"
-"""Whether the catalog has an access.yaml; `worker.glance` reads it by this name."""
+"""Whether the catalog has an access.yaml."""
+
+
+def has_rules(database: Database) -> bool:
+    """Return whether the catalog of the ledger's workers had an access.yaml when last they looked.
+
+    Raises:
+        LedgerError: the ledger does not answer.
+    """
+    with database.read() as connection:
+        value = connection.scalar(select(meta.c.value).where(meta.c.name == RULES))
+    return value is not None and bytes(value) == b"1"
 
 
 @dataclass(frozen=True, slots=True)
