@@ -20,6 +20,7 @@ from orchestrations import alerts, report, runs, ticking, upkeep
 from orchestrations.access import SCHEDULER
 from orchestrations.alert_rules import AlertRules, load_rules
 from orchestrations.channels import Channels, refuse_unsendable
+from orchestrations.keys import is_reserved
 from orchestrations.leftovers import EXIT_OVERTAKEN, remove_leftovers
 from orchestrations.loader import catalog_for, read_catalog
 from orchestrations.starting import read_start
@@ -42,6 +43,16 @@ STARTS_WITHIN_S = 60.0
 """A planner that has taken nothing up by then stands still. Not scaled with the table of times: a
 machine starts a process no sooner for it."""
 
+KEY_RESERVED = "key_reserved"
+_RESERVED = (
+    "a message asked for a run under a key that only schedules and `after` give: "
+    "a minute in UTC (2026-11-24T16:30Z), or the id of a run"
+)
+_OTHER_KEY = (
+    "Give the messages of your scheduler keys of another form. To make up for a run that was due: "
+    "deskfeed run ORCHESTRATION --key KEY"
+)
+
 _planners: dict[str, tuple[int, float]] = {}
 """By run, of the last planner that this process started: the run's fence before it, and when."""
 _planners_lock = threading.Lock()
@@ -52,19 +63,23 @@ def start(self: Any, *args: Any, **kwargs: Any) -> str:
     """Start a run: `orchestration`, perhaps `key` and `sample`. Returns the run's id, or why not.
 
     The same key again is the same run. Without one the message's own id is the key: delivered
-    twice, it starts one run.
+    twice, it starts one run. Neither may have the form of the keys that schedules and `after` give.
     """
     asked = read_start(args, kwargs)
     if isinstance(asked, Unreadable):
         log.warning("message_left_alone", task=self.name, why=asked.why)
         return asked.why
+    key = asked.key or self.request.id
+    if key and is_reserved(key):
+        log.error("run_not_started", code=KEY_RESERVED, reason=_RESERVED, resolution=_OTHER_KEY)
+        return KEY_RESERVED
     try:
         run, new = runs.start(
             catalog_for(settings().catalog, asked.orchestration),
             asked.orchestration,
             ledger=parts().ledger,
             principal=SCHEDULER,
-            key=asked.key or self.request.id,
+            key=key,
             options=runs.Options(sample=asked.sample),
             origin="message",
         )
