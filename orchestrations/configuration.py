@@ -64,7 +64,11 @@ def deciding(catalog: Catalog, orchestration: Orchestration) -> str:
 
 
 def _deciding_keys(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json", exclude=set(DECIDES_NOTHING[type(model)]))
+    # Without what has its default: a version that knows one key more must plan the runs that wait
+    # since the version before, of which no file names that key. So a default is never changed.
+    return model.model_dump(
+        mode="json", exclude=set(DECIDES_NOTHING[type(model)]), exclude_defaults=True
+    )
 
 
 def _of_model(model: BaseModel) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from orchestrations.field_cache import FieldCache
+from orchestrations.leftovers import EXIT_OVERTAKEN
 from orchestrations.loader import catalog_for
 from orchestrations.planning import Planner
 from worker import logs
@@ -69,11 +70,14 @@ def main() -> int:
         return 0  # somebody else plans it, or it is planned
     held.by = (mine, run)
     reach("plan.claimed")
-    threading.Thread(target=_stay_alive, args=(mine, run), daemon=True).start()
+    over = threading.Event()
+    threading.Thread(target=_stay_alive, args=(mine, run, over), daemon=True).start()
     try:
         _plan_or_say_why(mine, run)
     except Superseded as error:
         log.warning("planning_superseded", reason=error.message)
+    finally:
+        over.set()
     return 0
 
 
@@ -119,14 +123,22 @@ def _plan(mine: Parts, run: Run) -> None:
         raise
 
 
-def _stay_alive(mine: Parts, run: Run) -> None:
-    """Renew the lease whatever takes its time: a query may think long before its first row."""
-    while True:
-        time.sleep(mine.times.lease / 4)
+def _stay_alive(mine: Parts, run: Run, over: threading.Event) -> None:
+    """Renew the lease whatever takes its time: a query may think long before its first row.
+
+    Where nothing is left to renew (the run is planned, taken over, or stopped) planning ends by
+    itself at its next word with the ledger. One that stands in a query has none, and some queries
+    end never: the process ends then, so that neither a core nor the worker's thread is kept.
+    """
+    beat = mine.times.lease / 4
+    while not over.wait(beat):
         try:
             mine.ledger.runs.renew_plan(run.run_id, run.plan_fence)
-        except Superseded as error:  # planned, taken over, or stopped: nothing is left to do
+        except Superseded as error:
             log.debug("planning_over", reason=error.message)
+            if not over.wait(beat):
+                log.warning("planning_cut_off", reason=error.message)
+                os._exit(EXIT_OVERTAKEN)  # its staging files are removed by the worker
             return
         except LedgerError as error:
             log.warning("lease_not_renewed", reason=error.message)

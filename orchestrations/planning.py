@@ -7,7 +7,6 @@ die, another one begins anew, for nothing of the run was sent yet.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,6 +18,7 @@ import structlog
 
 from orchestrations.configuration import digests
 from orchestrations.field_cache import FieldCache
+from orchestrations.leftovers import remove_leftovers
 from orchestrations.loader import Catalog
 from orchestrations.preflight import Connection, PreFlight, Probe
 from orchestrations.reading import MakeMapper, QueryReader
@@ -32,7 +32,6 @@ from worker.errors import NotSent, RunError
 from worker.failpoints import reach
 from worker.ledger import Ledger
 from worker.ledger.records import Run
-from worker.ledger.states import RunState
 from worker.zendesk.client import Permit
 
 log = structlog.get_logger(__name__)
@@ -110,7 +109,8 @@ class Planner:
             return
         make = partial(pre_flight.mapper, orchestration, found=found)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._remove_leftovers(run)
+        # A planner that was killed left rows of customers; they go before new ones come.
+        remove_leftovers(self._ledger, self._scratch, besides=run.run_id)
         with TemporaryDirectory(dir=self._scratch, prefix=f"{run.run_id}-") as folder:
             self._stage_and_spool(run, orchestration, make, Path(folder))
 
@@ -149,14 +149,6 @@ class Planner:
         for warning in warnings:
             log.warning("planning_warning", reason=warning)
             self._ledger.planning.warn(run, warning)
-
-    def _remove_leftovers(self, run: Run) -> None:
-        """A planner that was killed left rows of customers behind; they go before new ones come."""
-        for left in self._scratch.iterdir():
-            run_id = left.name.rpartition("-")[0]
-            found = self._ledger.runs.get(run_id)
-            if run_id == run.run_id or found is None or found.state != RunState.PLANNING:
-                shutil.rmtree(left, ignore_errors=True)
 
     def _spool(self, run: Run, staged: Staged) -> None:
         refused = batches(staged.rejected(), REJECTED_A_TRANSACTION)

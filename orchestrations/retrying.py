@@ -19,6 +19,7 @@ import structlog
 
 from orchestrations.access import Principal
 from orchestrations.attributes import FIELD_PREFIX
+from orchestrations.keys import new_run_id
 from orchestrations.loader import Catalog
 from orchestrations.mapping import who_of_staff
 from orchestrations.runs import (
@@ -26,7 +27,6 @@ from orchestrations.runs import (
     authorize,
     configured,
     limits_of,
-    new_run_id,
     refuse_draft,
     signed,
     target_of,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -14,6 +12,7 @@ import structlog
 from orchestrations.access import Principal, Rights, load_access
 from orchestrations.alert_rules import load_rules
 from orchestrations.configuration import deciding, digests
+from orchestrations.keys import new_run_id
 from orchestrations.loader import Catalog
 from orchestrations.params import resolved
 from orchestrations.spec import Destination, Orchestration
@@ -222,12 +221,6 @@ def refuse_draft(orchestration: Orchestration) -> None:
             resolution=f"Set `status: active` in {orchestration.name}.yaml once it is ready. "
             f"Until then: deskfeed preview {orchestration.name}",
         )
-
-
-def new_run_id(now: datetime | None = None) -> str:
-    """Return an id that sorts by time and whose end cannot be guessed."""
-    moment = now or datetime.now(UTC)
-    return f"df-{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def target_of(destination: Destination) -> Target:

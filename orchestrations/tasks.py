@@ -20,10 +20,12 @@ from orchestrations import alerts, report, runs, ticking, upkeep
 from orchestrations.access import SCHEDULER
 from orchestrations.alert_rules import AlertRules, load_rules
 from orchestrations.channels import Channels, refuse_unsendable
+from orchestrations.keys import is_reserved
+from orchestrations.leftovers import EXIT_OVERTAKEN, remove_leftovers
 from orchestrations.loader import catalog_for, read_catalog
 from orchestrations.starting import read_start
 from worker.app import ALERT_TASK, PLAN_TASK, app, parts, send_all, stopping
-from worker.errors import CatalogError, DeskfeedError, UsageError
+from worker.errors import CatalogError, DeskfeedError, LedgerError, UsageError
 from worker.hints import Plan, Tell
 from worker.ledger.pulse import note_beat
 from worker.ledger.records import Run
@@ -41,6 +43,16 @@ STARTS_WITHIN_S = 60.0
 """A planner that has taken nothing up by then stands still. Not scaled with the table of times: a
 machine starts a process no sooner for it."""
 
+KEY_RESERVED = "key_reserved"
+_RESERVED = (
+    "a message asked for a run under a key that only schedules and `after` give: "
+    "a minute in UTC (2026-11-24T16:30Z), or the id of a run"
+)
+_OTHER_KEY = (
+    "Give the messages of your scheduler keys of another form. To make up for a run that was due: "
+    "deskfeed run ORCHESTRATION --key KEY"
+)
+
 _planners: dict[str, tuple[int, float]] = {}
 """By run, of the last planner that this process started: the run's fence before it, and when."""
 _planners_lock = threading.Lock()
@@ -51,19 +63,23 @@ def start(self: Any, *args: Any, **kwargs: Any) -> str:
     """Start a run: `orchestration`, perhaps `key` and `sample`. Returns the run's id, or why not.
 
     The same key again is the same run. Without one the message's own id is the key: delivered
-    twice, it starts one run.
+    twice, it starts one run. Neither may have the form of the keys that schedules and `after` give.
     """
     asked = read_start(args, kwargs)
     if isinstance(asked, Unreadable):
         log.warning("message_left_alone", task=self.name, why=asked.why)
         return asked.why
+    key = asked.key or self.request.id
+    if key and is_reserved(key):
+        log.error("run_not_started", code=KEY_RESERVED, reason=_RESERVED, resolution=_OTHER_KEY)
+        return KEY_RESERVED
     try:
         run, new = runs.start(
             catalog_for(settings().catalog, asked.orchestration),
             asked.orchestration,
             ledger=parts().ledger,
             principal=SCHEDULER,
-            key=asked.key or self.request.id,
+            key=key,
             options=runs.Options(sample=asked.sample),
             origin="message",
         )
@@ -93,7 +109,7 @@ def plan(*args: Any, **kwargs: Any) -> str:
         if mine is None:
             return "planned here already"
         try:
-            if stopping.asked or not _planned(run_id):
+            if stopping.asked or not _planned(run):
                 return hand_back(Plan(run_id))
         finally:
             _forget_planner(run_id, mine)
@@ -138,17 +154,56 @@ def _forget_planner(run_id: str, mine: tuple[int, float]) -> None:
             del _planners[run_id]
 
 
-def _planned(run_id: str) -> bool:
-    """Let a child plan; False when this worker had to end first, and the child gave it back."""
-    command = [sys.executable, "-m", "orchestrations.planner", run_id]
+def _planned(run: Run) -> bool:
+    """Let a child plan; False when this worker had to end first, and the child gave it back.
+
+    Args:
+        run: as it was before the child.
+    """
+    command = [sys.executable, "-m", "orchestrations.planner", run.run_id]
+    killed = False
+    look_at = time.monotonic() + STARTS_WITHIN_S
     # The pipe is never written to: its end tells the child that this process is gone, or going.
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:  # noqa: S603 - our own module
         while child.poll() is None and not stopping.asked_within(LOOK_EVERY_S):
-            pass
+            if not killed and time.monotonic() >= look_at:
+                look_at += STARTS_WITHIN_S
+                if _stands_still(run):
+                    log.warning("planner_stands_still", after_seconds=STARTS_WITHIN_S)
+                    killed = True
+                    child.kill()
         code = child.poll()  # leaving the block closes the pipe and waits
-    if code:
+    if code == EXIT_OVERTAKEN:
+        log.info("planner_overtaken")
+    elif code and not killed:
         log.error("planner_died", exit_code=code)
+    if code:
+        _remove_leftovers()
     return code is not None
+
+
+def _stands_still(run: Run) -> bool:
+    """Whether a planner that should have begun long ago has nothing to do, or has not begun.
+
+    It may be stopped (Ctrl-Z, a debugger) or hang in its first steps. Where another one has planned
+    the run meanwhile, this one would have ended by itself.
+    """
+    try:
+        found = parts().ledger.runs.get(run.run_id)
+    except LedgerError as error:  # its planner waits for the ledger, too
+        log.warning("planner_not_looked_after", reason=error.message)
+        return False
+    if found is None or found.state not in (RunState.PLANNED, RunState.PLANNING):
+        return True
+    return found.plan_fence == run.plan_fence
+
+
+def _remove_leftovers() -> None:
+    """A planner that did not end by itself leaves rows of customers, perhaps of a stopped run."""
+    try:
+        remove_leftovers(parts().ledger, settings().state_dir / "staging")
+    except LedgerError as error:
+        log.warning("leftovers_not_removed", reason=error.message)
 
 
 @app.task(name="orchestrations.finish", bind=True)

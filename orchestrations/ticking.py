@@ -1,8 +1,9 @@
 """What a tick does: start the runs that are due, and those that come after others.
 
 Whatever starts a run here does it under a key: of a schedule the due minute in UTC, of `after` the
-id of the run that ended. The same key is the same run, so ticks may come twice, at once, or again
-after one that died midway; and a person who starts a run with such a key starts that one.
+id of the run that ended (`orchestrations.keys`). The same key is the same run, so ticks may come
+twice, at once, or again after one that died midway; and a person who starts a run with such a key
+starts that one. A message cannot.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from orchestrations import runs
 from orchestrations.access import SCHEDULER, load_access
 from orchestrations.alert_rules import load_rules
 from orchestrations.chains import followers
+from orchestrations.keys import key_of
 from orchestrations.loader import Catalog, InvalidCatalog, Reading
 from orchestrations.schedule import due_minutes
 from orchestrations.spec import Orchestration
@@ -37,11 +39,6 @@ CLOCK_SLACK_S = 60.0
 
 GOES_ON = frozenset({RunState.SUCCEEDED, RunState.FINISHED_WITH_FAILURES})
 """Ends after which what comes `after` is started: the run went through to its end."""
-
-
-def key_of(due: datetime) -> str:
-    """Return the key of the run that is due at a minute."""
-    return f"{due.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def declared(orchestration: Orchestration) -> str | None:

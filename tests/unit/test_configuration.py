@@ -152,6 +152,32 @@ def test_a_key_that_decides_nothing_does_not_count(tmp_path, model, key, value):
     assert decided(changed(catalog, model, key, value)) == decided(catalog)
 
 
+def test_a_key_that_a_newer_version_knows_counts_only_where_a_file_names_it(tmp_path, monkeypatch):
+    """Else no run that waits would outlive the upgrade."""
+
+    class Newer(Orchestration):
+        colour: str = "red"
+
+    monkeypatch.setitem(DECIDES_NOTHING, Newer, DECIDES_NOTHING[Orchestration])
+    catalog = load_catalog(write_catalog(tmp_path))
+
+    def with_key(**key):
+        spec = Newer(**catalog.orchestrations["loyalty"].model_dump(exclude_unset=True), **key)
+        return replace(catalog, orchestrations={"loyalty": spec})
+
+    assert decided(with_key()) == decided(catalog)
+    assert decided(with_key(colour="red")) == decided(catalog)
+    assert decided(with_key(colour="blue")) != decided(catalog)
+
+
+@pytest.mark.parametrize("more", ["strict: false", "on_shared_email: fail_row", "columns: {}"])
+def test_a_default_that_is_written_down_is_the_same_as_none(tmp_path, more):
+    plain = load_catalog(write_catalog(tmp_path / "one"))
+    written = load_catalog(write_catalog(tmp_path / "other", more=more))
+
+    assert decided(written) == decided(plain)
+
+
 def test_the_text_of_the_query_counts(tmp_path):
     catalog = load_catalog(write_catalog(tmp_path))
     other = replace(catalog, queries={"loyalty": "SELECT 1"})

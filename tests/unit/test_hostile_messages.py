@@ -192,6 +192,29 @@ def test_a_message_cannot_claim_to_be_somebody_else(started, ledger, claim):
     assert ledger.runs.newest() == []
 
 
+RESERVED = ("2026-11-29T10:58Z", "df-20261129T105800Z-0a1b2c")
+
+
+@pytest.mark.parametrize("key", RESERVED)
+def test_a_message_takes_the_place_of_no_run_that_starts_by_itself(started, ledger, key):
+    code, [line] = started(orchestration="loyalty", key=key, sample=1)
+
+    assert code == line["code"] == "key_reserved"
+    assert key not in str(line)
+    assert "--key" in line["resolution"]
+    assert ledger.runs.newest() == []
+
+
+@pytest.mark.parametrize("key", RESERVED)
+def test_nor_does_one_by_its_own_id(started, ledger, key):
+    tasks.start.push_request(id=key)
+    try:
+        assert started(orchestration="loyalty", sample=1)[0] == "key_reserved"
+    finally:
+        tasks.start.pop_request()
+    assert ledger.runs.newest() == []
+
+
 def test_what_the_scheduler_may_no_longer_is_not_planned(started, tmp_path, ledger):
     run_id, _ = started("scheduler: user\n", orchestration="loyalty", key="k")
     (tmp_path / "access.yaml").write_text("scheduler: viewer\n")

@@ -149,6 +149,23 @@ def test_values_whose_key_is_lost_fail_the_planning(opened, new_run):
         left.kept.params("df-1")
 
 
+@pytest.mark.parametrize(
+    "spoiled",
+    ["no base64", "Y2FuYXJ5", "WzFd", "/w==", ""],
+    ids=["no base64", "no JSON", "JSON of no values", "no text", "nothing"],
+)
+def test_values_that_are_spoiled_fail_the_planning_in_words(opened, new_run, spoiled):
+    """Also where the blob bears no key's name any more, and so passes for one in clear."""
+    ledger = opened(KEYS)
+    ledger.runs.start(new_run())
+    with ledger.database.write() as connection:
+        connection.execute(update(runs).values(options=f'{{"params":"{spoiled}"}}'))
+
+    with pytest.raises(RunError, match="the parameters of df-1 in the ledger are not") as caught:
+        ledger.kept.params("df-1")
+    assert caught.value.code == "payload_changed"
+
+
 def test_values_that_an_older_version_left_go_when_the_ledger_is_pruned(
     ledger, ledger_url, new_run
 ):

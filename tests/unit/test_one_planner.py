@@ -30,8 +30,8 @@ def started(monkeypatch):
         now=1000.0, meanwhile=lambda: None, runs=[], fences={}, state=RunState.PLANNED
     )
 
-    def plan(run_id):
-        started.runs.append(run_id)
+    def plan(run):
+        started.runs.append(run.run_id)
         if len(started.runs) == 1:  # while the first planner works, messages come
             started.meanwhile()
             started.again = [tasks.plan(v=1, run_id=one) for one in started.messages]

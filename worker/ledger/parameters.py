@@ -62,14 +62,22 @@ def values_of(connection: Connection, row: Row[Any]) -> dict[str, Any] | None:
     options = orjson.loads(row.options)
     kept = options.get(_VALUES)
     if isinstance(kept, str):
-        try:
-            blob = base64.b64decode(kept, validate=True)
-        except (binascii.Error, ValueError):
-            raise Damaged("the parameters of a run cannot be read") from None
-        kept = orjson.loads(unseal(connection, _place(row.run_id), blob))
+        kept = _opened(connection, row.run_id, kept)
     if kept is None:
         return None if _NAMES in options else {}
     return dict(kept)
+
+
+def _opened(connection: Connection, run_id: str, kept: str) -> Mapping[str, Any]:
+    """Return sealed values. A blob that is spoiled may bear no key's name, and pass for clear."""
+    try:
+        blob = base64.b64decode(kept, validate=True)
+        values = orjson.loads(unseal(connection, _place(run_id), blob))
+    except ValueError:  # also those of base64 and of orjson
+        values = None
+    if not isinstance(values, Mapping):
+        raise Damaged("the parameters of a run cannot be read")
+    return values
 
 
 def without_values(options: str) -> str | None:
