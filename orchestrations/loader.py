@@ -264,7 +264,7 @@ class _Shelf(Generic[SpecT]):
         ]
         misplaced = {
             location: remedy(self._subfolder, name, document.data, str(location[-1]))
-            for location in _misplaced(document)
+            for location in _misplaced(self._subfolder, document)
         }
         found += misplaced.items()
         if "name" in document.data:
@@ -285,11 +285,11 @@ class _Shelf(Generic[SpecT]):
             self.problems.append(Problem(file, document.line(location), key, what))
 
 
-def _misplaced(document: Document) -> Iterator[Location]:
+def _misplaced(folder: str, document: Document) -> Iterator[Location]:
     """Yield where secrets stand, and other parts of a credential, whatever the model."""
     for location in document.lines:
         named_by_people = len(location) > 1 and location[0] in _KEYS_ARE_NAMES
-        if is_misplaced(location[-1]) and not named_by_people:
+        if is_misplaced(folder, document.data, location[-1]) and not named_by_people:
             yield location
 
 

@@ -6,7 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrations.spec import CREDENTIAL_PATTERN, NAME_PATTERN, SECRET_KEYS, VARIABLE_PATTERN
+from orchestrations.spec import (
+    CREDENTIAL_PATTERN,
+    NAME_PATTERN,
+    SECRET_KEYS,
+    URL_KEYS,
+    VARIABLE_PATTERN,
+)
 
 _WHERE = "in the environment, in .env, or in a secret file of this name (docs/credentials.md)"
 
@@ -24,13 +30,39 @@ _PARTS: Mapping[str, tuple[str, str]] = {
 _NO_SECRETS: Mapping[str, str] = {
     "email": "the e-mail is a part of the credential and must not stand in a catalog file",
     "client_id": "the client's id is a part of the credential and must not stand in a catalog file",
+    **dict.fromkeys(
+        URL_KEYS, "the URL of a database, with its password, must not stand in a catalog file"
+    ),
 }
-"""Parts of a credential that are no secrets: what to call them."""
+"""What is no secret, or more than one: what to call it."""
 
 
-def is_misplaced(key: object) -> bool:
-    """Whether a key of a catalog file looks like a secret, or like another part of a credential."""
-    return isinstance(key, str) and key.lower() in SECRET_KEYS
+def is_misplaced(folder: str, data: Mapping[Any, Any], key: object) -> bool:
+    """Whether a key of a catalog file looks like a secret, or like another part of a credential.
+
+    Args:
+        folder: where the file lies in the catalog: `destinations`, `sources`, or empty.
+        data: what stands in the file.
+        key: the key, however it is written: `api_token`, `api-token`, `apiToken`.
+    """
+    if not isinstance(key, str):
+        return False
+    plain = _plain(key)
+    # A source of files has no URL; there, `url` is any other mistake.
+    in_source = folder == "sources" and data.get("type") != "files"
+    return plain in SECRET_KEYS or (in_source and plain in URL_KEYS)
+
+
+def _plain(key: str) -> str:
+    """Return a key as it is known, or in small letters."""
+    return _KNOWN.get(_joined(key), key.lower())
+
+
+def _joined(key: str) -> str:
+    return re.sub(r"[\s_.-]", "", key).lower()
+
+
+_KNOWN: Mapping[str, str] = {_joined(key): key for key in (*SECRET_KEYS, *URL_KEYS)}
 
 
 def remedy(folder: str, name: str, data: Mapping[Any, Any], key: str) -> str:
@@ -42,7 +74,7 @@ def remedy(folder: str, name: str, data: Mapping[Any, Any], key: str) -> str:
         data: what stands in the file.
         key: the key, as it stands there.
     """
-    key = key.lower()
+    key = _plain(key)
     fault = _NO_SECRETS.get(key, "a secret must not stand in a catalog file")
     if folder == "destinations":
         return f"{fault}; {_credential(name, data, key)}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrations.spec import Orchestration
 from worker.errors import UsageError
+
+MOST = 2**63
+"""Integers are below it and not below its negative: databases and JSON know no larger ones."""
 
 
 def resolved(orchestration: Orchestration, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +34,9 @@ def resolved(orchestration: Orchestration, given: Mapping[str, Any]) -> dict[str
             f"{orchestration.name} needs a value for {', '.join(missing)}",
             resolution=f"Give it: --param {missing[0]}=VALUE",
         )
-    return {name: _like(name, value, declared[name]) for name, value in values.items()}
+    return {
+        name: _within(name, _like(name, value, declared[name])) for name, value in values.items()
+    }
 
 
 def without_value(orchestration: Orchestration, given: Mapping[str, Any]) -> list[str]:
@@ -73,6 +79,21 @@ def _like(name: str, value: Any, declared: Any) -> Any:
         raise UsageError(
             f"the parameter {name} must be a {type(declared).__name__}, as in the file"
         ) from None
+
+
+def _within(name: str, value: Any) -> Any:
+    """Return a value that databases and the ledger can hold."""
+    if isinstance(value, int) and not -MOST <= value < MOST:
+        raise UsageError(
+            f"the parameter {name} is too large a number",
+            resolution=f"Give an integer from {-MOST} to {MOST - 1}: --param {name}=NUMBER",
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(
+            f"the parameter {name} is not a finite number",
+            resolution=f"Give a number such as 1.5: --param {name}=NUMBER",
+        )
+    return value
 
 
 def params_of(words: Sequence[str]) -> Mapping[str, str]:

@@ -41,8 +41,12 @@ DATA_SUFFIXES = {
 
 SECRET_KEYS = frozenset(
     {"email", "token", "api_token", "password", "secret", "client_id", "client_secret", "api_key"}
+    | {"access_token", "oauth_token", "bearer_token", "refresh_token", "passwd", "private_key"}
 )
 """Keys that are parts of a credential; none of them belongs into a file of the catalog."""
+
+URL_KEYS = frozenset({"url", "uri", "dsn", "connection_string", "connection_url", "database_url"})
+"""Keys under which people put the URL of a database, with its password, into a source."""
 
 ACCESS_FILE = "access.yaml"
 """Who may do what; in the catalog folder, beside the orchestrations, and no orchestration."""

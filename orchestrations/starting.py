@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrations.spec import NAME_PATTERN
+from worker.errors import UsageError
 from worker.messages import Unreadable
 
 LONGEST_KEY = 255
@@ -53,10 +54,35 @@ def read_start(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Start | Unread
     return Start(name, key, sample)
 
 
+def refuse_key(key: str | None) -> None:
+    """Raise `UsageError` for a key of the command that a message could not have either."""
+    if _is_key(key):
+        return
+    if key == "":
+        raise UsageError(
+            "the key is empty, and would keep nothing from being started twice",
+            resolution="Look why the variable after --key is empty, or leave --key out.",
+        )
+    raise UsageError(
+        f"the key is longer than {LONGEST_KEY} characters, or has some that cannot be printed",
+        resolution="Give a short word that names the occasion: --key 2026-11-24T08:30",
+    )
+
+
+def refuse_sample(sample: int | None) -> None:
+    """Raise `UsageError` for a sample of the command that a message could not ask for either."""
+    if not _is_sample(sample):
+        raise UsageError(
+            f"a sample is a number of rows from 1 to {MOST_ROWS}",
+            resolution="Give a smaller number, or leave --sample out to take all rows.",
+        )
+
+
 def _is_key(key: Any) -> bool:
+    """An empty key is none that was meant: a variable was empty."""
     if key is None:
         return True
-    return isinstance(key, str) and len(key) <= LONGEST_KEY and key.isprintable()
+    return isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and key.isprintable()
 
 
 def _is_sample(sample: Any) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -24,7 +28,7 @@ from orchestrations.cli import (
     up_verb,
     upkeep_verbs,
 )
-from orchestrations.cli.output import EXIT_USAGE, fail, no_color, print_json
+from orchestrations.cli.output import EXIT_FAILED, EXIT_USAGE, fail, no_color, print_json, say_error
 from worker.errors import DeskfeedError, UsageError
 from worker.settings import settings
 
@@ -85,10 +89,47 @@ for _command in (
 completion.complete(deskfeed)
 
 
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+
+
 def main() -> None:
     """Run the command; errors of any kind end in a sentence, never in a traceback of ours."""
+    try:
+        _run()
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NOT_WRITTEN:
+            raise
+        say_error(
+            f"cannot write the output: {error.strerror}", "Send it where there is room for it."
+        )
+        with suppress(OSError, ValueError):  # else Python tries again at its end, and complains
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
+
+
+def _refuse_bytes(words: Sequence[str]) -> None:
+    """Raise `UsageError` for an argument that is no text: nothing could be done or said with it.
+
+    It is not repeated: it may be a person's.
+    """
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            option = word if word.startswith("--") and "=" in word else (["", *words])[number - 1]
+            name = option.partition("=")[0]
+            known = name.startswith("--") and name.isascii()
+            of = f", of {name}," if known else ""
+            raise UsageError(
+                f"argument {number}{of} is not UTF-8",
+                resolution="Type it in UTF-8, which is what the terminal should be set to.",
+            ) from None
+
+
+def _run() -> None:
     as_json = "--json" in sys.argv
     try:
+        _refuse_bytes(sys.argv[1:])
         code = deskfeed(prog_name="deskfeed", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:

@@ -151,7 +151,9 @@ def retry(
     same retry twice is one run; what fails in it again is retried by retrying it.
     """
     from orchestrations import retrying, runs
+    from orchestrations.starting import refuse_key
 
+    refuse_key(key)
     catalog = opened.catalog()
     settings().redis()
     with opened.ledger() as ledger:

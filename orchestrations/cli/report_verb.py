@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from orchestrations.cli import opened
 from orchestrations.cli.output import print_json, verb
+from orchestrations.cli.private_file import write_private
 from worker.errors import UsageError
 
 
@@ -45,7 +42,7 @@ def report(run_id: str, *, output: str | None, force: bool, as_json: bool) -> No
         click.echo(page)
         return
     path = Path(output or f"{found}.html")
-    write_private(path, page, force=force)
+    write_private(path, [page], force=force)
     if as_json:
         print_json(
             {
@@ -60,49 +57,3 @@ def report(run_id: str, *, output: str | None, force: bool, as_json: bool) -> No
         )
         return
     click.echo(f"{path}: {told.verdict.sentence}")
-
-
-def write_private(path: Path, text: str, *, force: bool) -> None:
-    """Write a file that only its owner can read, whole or not at all.
-
-    Raises:
-        UsageError: the file is there and `force` is not given, or it cannot be written.
-    """
-    if not force and os.path.lexists(path):
-        raise _exists(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".deskfeed-", suffix=".html")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:  # mkstemp made it with mode 0600
-                file.write(text)
-            _put(Path(name), path, force=force)
-        finally:
-            with suppress(FileNotFoundError):
-                Path(name).unlink()
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}",
-            resolution="Name a file in a folder that is there and that you may write to: -o FILE.",
-        ) from None
-
-
-def _put(made: Path, path: Path, *, force: bool) -> None:
-    """Give the file its name; somebody may have taken the name meanwhile."""
-    if force:
-        made.replace(path)
-        return
-    try:
-        path.hardlink_to(made)
-    except FileExistsError:
-        raise _exists(path) from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-        made.replace(path)  # a file system without links; that it was not there was seen above
-
-
-def _exists(path: Path) -> UsageError:
-    return UsageError(
-        f"{path} is there already",
-        resolution="Replace it with --force, or name another file: -o FILE.",
-    )

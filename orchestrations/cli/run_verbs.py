@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from orchestrations.cli.output import (
     say_error,
     verb,
 )
+from orchestrations.cli.private_file import write_private
 from worker.errors import UsageError
 from worker.settings import settings
 
@@ -59,7 +60,10 @@ def run(
     from orchestrations import runs
     from orchestrations.cli import trial_verbs
     from orchestrations.params import params_of
+    from orchestrations.starting import refuse_key, refuse_sample
 
+    refuse_key(key)
+    refuse_sample(sample)
     options = runs.Options(sample=sample, full=full, params=params_of(params))
     if dry_run:
         if wait or key:
@@ -299,12 +303,16 @@ def _add_reasons(table: Table, view: RunView, kind: str) -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Write into this file (readable by you only) instead of the terminal.",
 )
+@click.option("--force", is_flag=True, help="Replace FILE if it is there already.")
 @click.option("--skipped", is_flag=True, help="Also the rows that were rightly not sent.")
 @verb
-def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_json: bool) -> None:
+def failures(
+    run_id: str, *, style: str, output: Path | None, force: bool, skipped: bool, as_json: bool
+) -> None:
     """List the rows of RUN that were not delivered, each with its reason. RUN may be `last`."""
     from orchestrations import runs
     from orchestrations.failures import as_json as as_json_row
@@ -327,7 +335,7 @@ def failures(run_id: str, *, style: str, output: Path | None, skipped: bool, as_
             listed = [as_json_row(row, found) for row in rows]
             print_json({"ok": True, "run_id": found.run_id, "failures": listed})
         else:
-            _write(lines(rows, found, style), output)
+            _write(lines(rows, found, style), output, force=force)
 
 
 def _say_if_pruned(view: RunView) -> None:
@@ -339,16 +347,10 @@ def _say_if_pruned(view: RunView) -> None:
         )
 
 
-def _write(lines: Iterator[str], output: Path | None) -> None:
+def _write(lines: Iterable[str], output: Path | None, *, force: bool) -> None:
     if output is None:
         for line in lines:
             click.echo(line)
         return
-    output.touch(mode=0o600)
-    output.chmod(0o600)
-    count = 0
-    with output.open("w", encoding="utf-8", newline="") as file:
-        for line in lines:
-            file.write(line + "\n")
-            count += 1
+    count = write_private(output, (line + "\n" for line in lines), force=force)
     click.echo(f"{output}: {count} lines", err=True)

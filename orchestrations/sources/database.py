@@ -1,8 +1,9 @@
 """A database as a source: one SELECT in a session that may only read, streamed.
 
 The URL stands in an environment variable or a secret file, never in the catalog. Nothing of it and
-no value of a row gets into an error: of a database's words only those are repeated that it can only
-have about the query itself, because it says them before it has looked at a row.
+no value of a row or a parameter gets into an error: of a database's words only those are repeated
+that it can only have about the query itself, because it says them before it has looked at a row,
+and with other parameters, too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,13 +35,16 @@ from sqlalchemy.types import NullType
 
 from orchestrations.sources.result import (
     BATCH_ROWS,
+    WITH_THESE_VALUES,
     Params,
     Result,
     after_rows,
     bound,
-    may_quote,
     place_of,
+    says_again,
+    stand_ins,
     unique_columns,
+    words_of,
 )
 from orchestrations.spec import Source
 from orchestrations.sql import is_one_select, with_colons
@@ -132,8 +136,9 @@ class OpenDatabase:
             raise RunError("the query must be exactly one SELECT statement (or WITH … SELECT)")
         values = bound(sql, params or {})
         if self._dialect.explains:
-            explain = _statement("EXPLAIN " + sql, values)
-            _told(sql, partial(self._plan, explain), planning=True, values=values)
+            explain = "EXPLAIN " + sql
+            others = [partial(self._replan, explain, other) for other in stand_ins(values)]
+            _told(sql, partial(self._plan, explain, values), planning=True, others=others)
         streaming = self._connection.execution_options(
             stream_results=True, max_row_buffer=BATCH_ROWS
         )
@@ -143,8 +148,12 @@ class OpenDatabase:
             raise RunError("the query returns no rows; it must be a SELECT")
         return Result(unique_columns(tuple(cursor.keys())), _batches(cursor, sql))
 
-    def _plan(self, explain: TextClause) -> None:
-        self._connection.execute(explain).close()
+    def _plan(self, explain: str, values: Params) -> None:
+        self._connection.execute(_statement(explain, values)).close()
+
+    def _replan(self, explain: str, values: Params) -> None:
+        self._connection.rollback()  # after an error PostgreSQL says nothing else
+        self._plan(explain, values)
 
     def close(self) -> None:
         """End every query."""
@@ -264,15 +273,28 @@ def _batches(cursor: CursorResult[Any], sql: str) -> Iterator[list[tuple[Any, ..
 
 
 def _told(
-    sql: str, call: Callable[[], T], *, planning: bool = False, values: Params | None = None
+    sql: str,
+    call: Callable[[], T],
+    *,
+    planning: bool = False,
+    others: Sequence[Callable[[], object]] = (),
 ) -> T:
-    """Return what a call returns, or raise its error as one of ours, without row values."""
+    """Return what a call returns, or raise its error as one of ours, without values.
+
+    Args:
+        sql: the query.
+        call: what is to be done.
+        planning: whether no row was read yet.
+        others: the same call with stand-ins for the query's parameters; words that one of them
+            brings too hold no value.
+    """
     try:
         return call()
     except SQLAlchemyError as error:
         # `from None`: the original text must not reach a log by way of a traceback.
-        planning = planning and not may_quote(str(getattr(error, "orig", "")), sql, values or {})
-        raise RunError(_words(error, sql, planning=planning), code=_code(error)) from None
+        private = bool(others) and not says_again(words_of(error), others, SQLAlchemyError)
+        words = _words(error, sql, planning=planning, private=private)
+        raise RunError(words, code=_code(error)) from None
     except (ValueError, OverflowError, TypeError) as error:
         raise RunError(f"a value of the result cannot be read ({type(error).__name__})") from None
 
@@ -288,7 +310,7 @@ def _code(error: SQLAlchemyError) -> str:
     return "query_failed"
 
 
-def _words(error: SQLAlchemyError, sql: str, *, planning: bool) -> str:
+def _words(error: SQLAlchemyError, sql: str, *, planning: bool, private: bool) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else None
     if cause is None:
         return f"the query failed ({_kind(error)})"
@@ -297,6 +319,8 @@ def _words(error: SQLAlchemyError, sql: str, *, planning: bool) -> str:
     facts = [place_of(said, sql)]
     if state == "57014" or said == "interrupted":
         facts.insert(0, "it took longer than statement_timeout allows")
+    elif private:
+        facts.insert(0, WITH_THESE_VALUES)
     elif planning and _is_about_the_query(said, state):
         facts.insert(0, said.splitlines()[0][:500])
     else:

@@ -15,7 +15,7 @@ would turn the id 007 into 7. The query says what a column is: `CAST(points AS I
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,14 @@ import duckdb
 from orchestrations.sources.headers import check_header, separator_of, uneven, uneven_row
 from orchestrations.sources.result import (
     BATCH_ROWS,
+    WITH_THESE_VALUES,
     Params,
     Result,
     after_rows,
     bound,
-    may_quote,
     place_of,
+    says_again,
+    stand_ins,
     unique_columns,
 )
 from orchestrations.spec import Source, data_format
@@ -78,6 +80,7 @@ _HARMLESS = (
     "Invalid unicode (byte sequence mismatch) detected",
     "Value with unterminated quote found",
     "Maximum line size",
+    "No space left on device",
 )
 _TYPE = (
     r"U?INT(?:8|16|32|64|128)|U?(?:TINY|SMALL|BIG|HUGE)?INT|INTEGER|FLOAT|DOUBLE|BOOL|BOOLEAN|DATE|"
@@ -118,7 +121,7 @@ class OpenFiles:
         except BaseException:
             cursor.close()
             raise
-        return Result(columns, _batches(cursor, sql, self._tables))
+        return Result(columns, _batches(cursor, sql, self._tables, private=bool(params)))
 
 
 def _start(
@@ -128,10 +131,11 @@ def _start(
     _told(sql, lambda: _check_statement(cursor, sql), planning=True)
     # Asked for the plan first: an error in it cannot have seen a row, so its words may be shown.
     values = bound(sql, params)
-    # But for those of parameters, which the planner knows.
-    planned = partial(cursor.execute, "EXPLAIN " + sql, values)
-    _told(sql, planned, tables, planning=True, values=values)
-    _told(sql, lambda: cursor.execute(sql, values), tables)
+    # But for those of parameters, which the planner knows: these must come with others, too.
+    plan = partial(cursor.execute, "EXPLAIN " + sql)
+    others = [partial(plan, other) for other in stand_ins(values)]
+    _told(sql, partial(plan, values), tables, planning=True, others=others)
+    _told(sql, lambda: cursor.execute(sql, values), tables, private=bool(values))
     columns = cursor.description or []
     _refuse_json([str(name) for name, kind, *_ in columns if str(kind) in ("JSON", "JSON[]")])
     return unique_columns(tuple(str(column[0]) for column in columns))
@@ -212,7 +216,7 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[
         connection.execute(view)
     except duckdb.Error as error:
         place = _place(str(error), dict.fromkeys(files, table))
-        words = _words(error, "", place, planning=True)
+        words = _words(error, "", place, planning=True, private=False)
         raise RunError(words if place and place in words else f"table {table!r}: {words}") from None
 
 
@@ -248,11 +252,11 @@ def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _batches(
-    cursor: duckdb.DuckDBPyConnection, sql: str, tables: Tables
+    cursor: duckdb.DuckDBPyConnection, sql: str, tables: Tables, *, private: bool
 ) -> Iterator[list[tuple[Any, ...]]]:
     rows = 0
     try:
-        while batch := _told(sql, lambda: cursor.fetchmany(BATCH_ROWS), tables):
+        while batch := _told(sql, lambda: cursor.fetchmany(BATCH_ROWS), tables, private=private):
             yield batch
             rows += len(batch)
     except RunError as error:
@@ -267,16 +271,28 @@ def _told(
     tables: Tables | None = None,
     *,
     planning: bool = False,
-    values: Params | None = None,
+    private: bool = False,
+    others: Sequence[Callable[[], object]] = (),
 ) -> T:
-    """Return what a call returns, or raise its error as one of ours, without row values."""
+    """Return what a call returns, or raise its error as one of ours, without values.
+
+    Args:
+        sql: the query.
+        call: what is to be done.
+        tables: whose files an error may name.
+        planning: whether no row was read yet.
+        private: whether the query has parameters, whose values the words may hold.
+        others: the same call with stand-ins for the parameters; words that one of them brings
+            too hold no value.
+    """
     try:
         return call()
     except duckdb.Error as error:
         place = _place(str(error), tables or {})
         # `from None`: the original text must not reach a log by way of a traceback.
-        planning = planning and not may_quote(str(error), sql, values or {})
-        words = _words(error, sql, place, planning=planning)
+        if others:
+            private = not says_again(str(error), others, duckdb.Error)
+        words = _words(error, sql, place, planning=planning, private=private)
         raise RunError(words, code=_code(error)) from None
     except (ValueError, OverflowError) as error:
         raise RunError(f"a value of the result cannot be read ({type(error).__name__})") from None
@@ -294,21 +310,29 @@ def _code(error: duckdb.Error) -> str:
     return "query_failed"
 
 
-def _words(error: duckdb.Error, sql: str, place: str, *, planning: bool) -> str:
+def _words(error: duckdb.Error, sql: str, place: str, *, planning: bool, private: bool) -> str:
     """Return DuckDB's words, as far as they can only quote the query."""
     text = str(error)
-    if isinstance(error, _ABOUT_THE_MACHINE) or (planning and isinstance(error, _ABOUT_THE_QUERY)):
+    about = (*_ABOUT_THE_MACHINE, *(_ABOUT_THE_QUERY if planning else ()))
+    if isinstance(error, duckdb.OutOfMemoryException) or (isinstance(error, about) and not private):
         return _one_line(text)
     kind, _, rest = text.partition(": ")
     kind = kind if re.fullmatch(r"[A-Za-z ]{1,40} Error", kind) else type(error).__name__
-    facts = [place, *(word for word in _HARMLESS if rest.startswith(word) or f"\n{word}" in rest)]
+    facts = [place, *(word for word in _HARMLESS if _says(rest, word))]
     if conversion := _CONVERSION.search(rest):
         facts.append(f"a value cannot be converted to {conversion[1]}")
     if not place and (csv_line := _CSV_LINE.search(rest)):
         facts.append(f"line {csv_line[1]} of a CSV file")
     facts.append(place_of(rest, sql))
+    if planning and private:
+        facts.append(WITH_THESE_VALUES)
     known = "; ".join(filter(None, facts))
     return f"{kind}: {known or 'its words may quote values and are left out'}"
+
+
+def _says(rest: str, word: str) -> bool:
+    """Whether an error begins a line, or ends, with words that are the same for every value."""
+    return rest.startswith(word) or f"\n{word}" in rest or rest.endswith(f": {word}")
 
 
 def _place(text: str, tables: Tables) -> str:

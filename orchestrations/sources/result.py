@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,11 @@ BATCH_ROWS = 2_000
 Params = Mapping[str, str | int | float | bool | None]
 """Values of a query's placeholders, by name; bound by the database, never written into the text."""
 
-_WORD = re.compile(r"\w{3,}")
+WITH_THESE_VALUES = (
+    "its words may quote values of the query's parameters and are left out; to read them, run the "
+    "query with these values in a client of your own"
+)
+"""Said in place of words that come with the given values only."""
 
 _POSITION = re.compile(r"^LINE (\d{1,6}): ", re.MULTILINE)
 
@@ -47,8 +51,8 @@ class OpenSource(Protocol):
 
         Raises:
             RunError: `query_failed`, `unresolved_column` or `mismatched_datatype`, with the
-                database's words as far as they cannot quote a row's values; `invalid_columns` when
-                two columns of the result have the same name.
+                database's words as far as they cannot quote values of rows or parameters;
+                `invalid_columns` when two columns of the result have the same name.
         """
         ...
 
@@ -91,18 +95,49 @@ def unique_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
-def may_quote(text: str, sql: str, values: Params) -> bool:
-    """Whether an error's words may repeat a parameter's value, or a part of one.
+def stand_ins(values: Params) -> tuple[dict[str, str | int | float | bool | None], ...]:
+    """Return other values for a query's placeholders, none of them a secret.
 
-    The database sees them when it plans a query, and names what it looked for by them.
+    A database names what it looked for by the values, or by what the query made of them, so that
+    nothing can be found in its words by looking for the values. Words that it says with other
+    values, too, are about the query alone.
+    """
+    if not values:
+        return ()
+    return {name: _stand_in(value) for name, value in values.items()}, dict.fromkeys(values)
+
+
+def _stand_in(value: str | int | float | bool | None) -> str | int | float | bool | None:
+    """Return another value of the same type: errors about types depend on it."""
+    if value is None or isinstance(value, bool):
+        return None if value is None else not value
+    if isinstance(value, str):
+        return "~" if value != "~" else "~~"
+    return type(value)(0 if value else 1)
+
+
+def says_again(words: str, calls: Iterable[Callable[[], object]], failure: type[Exception]) -> bool:
+    """Whether one of the calls ends in an error with exactly these words.
 
     Args:
-        text: the words.
-        sql: the query; what stands in it is no secret.
-        values: of the query's placeholders.
+        words: of the error of the same query with the values that it was given.
+        calls: the query with stand-ins.
+        failure: what the library raises.
     """
-    told = {word for value in values.values() for word in _WORD.findall(str(value).lower())}
-    return bool(told - {*_WORD.findall(sql.lower())} & {*_WORD.findall(text.lower())})
+    for call in calls:
+        try:
+            call()
+        except failure as error:
+            if words_of(error) == words:
+                return True
+        except (ValueError, OverflowError, TypeError):
+            continue
+    return False
+
+
+def words_of(error: Exception) -> str:
+    """Return the words of a database, without those of the library that brings them."""
+    return str(getattr(error, "orig", None) or error)
 
 
 def place_of(text: str, sql: str) -> str:

@@ -33,7 +33,7 @@ FAULTS = {
     ),
     "a parameter that the planner stumbles over": (
         ROWS, "SELECT id AS external_id, struct_extract({'a': name}, $key) AS name FROM people",
-        "its words may quote values and are left out",
+        "its words may quote values of the query's parameters and are left out",
     ),
 }  # fmt: skip
 

@@ -177,6 +177,37 @@ def test_no_words_of_postgresql_quote_a_value(url, backend, expression, state):
     assert f"SQLSTATE {state}" in error.message
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("value", ["ab 12", "06 12 34", "al@b.co"])
+@pytest.mark.parametrize("expression", ["($who)::regclass", "($who || '_x')::regclass",
+                                        "nextval($who || $who)", "($who)::regtype"])  # fmt: skip
+def test_no_words_of_postgresql_quote_a_short_value_or_what_is_made_of_it(
+    url, backend, expression, value
+):
+    message = failure(url, f"SELECT {expression} FROM people", who=value).message
+    assert value not in message
+    assert "SQLSTATE " in message
+    assert "its words may quote values" in message
+
+
+@pytest.mark.parametrize("value", ["ab 12", "06 12 34", "al@b.co", "people", "nosuch", 5, None])
+def test_words_that_are_the_same_for_every_value_are_repeated(url, value):
+    for sql in ("SELECT nosuch FROM people WHERE name = $who",
+                "SELECT id FROM nosuch WHERE name = $who"):  # fmt: skip
+        message = failure(url, sql, who=value).message
+        assert "nosuch" in message.partition("line 1 of the query")[0]
+        assert "client of your own" not in message
+
+
+@pytest.mark.parametrize("value", ["ab 12", "06 12 34", "al@b.co"])
+def test_no_words_of_a_query_that_runs_quote_a_value(url, backend, value):
+    sql = {
+        "sqlite": "SELECT json_extract('{}', '$[[' || $who) FROM people",
+        "postgres": "SELECT (name || $who)::integer FROM people",
+    }
+    assert value not in failure(url, sql[backend], who=value).message
+
+
 def test_a_statement_that_takes_too_long_is_ended(url, backend):
     endless = {
         "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "

@@ -211,6 +211,43 @@ def test_a_secret_in_a_file_is_refused_with_the_variable_that_it_belongs_into(
         assert "s3cr3t" not in line
 
 
+@pytest.mark.parametrize(
+    ("key", "variable"),
+    [
+        ("api-token", "API_TOKEN, with"),
+        ("apiToken", "API_TOKEN, with"),
+        ("API_Token", "API_TOKEN, with"),
+        ("API token", "API_TOKEN, with"),
+        ("clientSecret", "CLIENT_SECRET, with"),
+        ("access_token", "CLIENT_SECRET, or"),
+        ("oauth_token", "CLIENT_SECRET, or"),
+        ("passwd", "CLIENT_SECRET, or"),
+        ("private_key", "CLIENT_SECRET, or"),
+    ],
+)
+def test_a_secret_under_a_near_name_gets_the_remedy_too(folder, key, variable):
+    found = problems(folder, destinations__socktown_yaml=f"{SOCKTOWN}{key}: s3cr3t\n")
+    assert len(found) == 1
+    assert f"set DESKFEED_CREDENTIALS__SOCKTOWN__{variable}" in found[0]
+    assert "unknown key" not in found[0]
+    assert "s3cr3t" not in found[0]
+
+
+@pytest.mark.parametrize("key", ["url", "URL", "dsn", "connection_string", "connectionString"])
+def test_the_url_of_a_database_in_its_source_gets_the_name_of_its_variable(folder, key):
+    source = f"description: W\ntype: database\n{key}: postgresql://me:s3cr3t@host/x\n"
+    found = problems(folder, sources__warehouse_yaml=source)
+    assert any("write url_env: WAREHOUSE_URL and set WAREHOUSE_URL, the URL" in f for f in found)
+    assert any("the URL of a database, with its password, must not stand" in f for f in found)
+    assert "s3cr3t" not in str(found)
+    assert "unknown key" not in str(found)
+
+
+def test_a_source_of_files_is_not_told_to_set_the_url_of_a_database(folder):
+    source = "description: W\ntype: files\ntables: {a: a.csv}\nurl: https://host/a.csv\n"
+    assert all("unknown key" in f for f in problems(folder, sources__warehouse_yaml=source))
+
+
 @pytest.mark.parametrize("key", ["email", "client_id"])
 def test_what_is_no_secret_of_a_credential_is_not_called_one(folder, key):
     (found,) = problems(folder, destinations__socktown_yaml=f"{SOCKTOWN}{key}: ada@example.com\n")

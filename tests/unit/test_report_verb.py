@@ -13,7 +13,7 @@ from storied import story
 from world import write_catalog
 
 from orchestrations.access import myself
-from orchestrations.cli import opened, report_verb
+from orchestrations.cli import opened, private_file, report_verb
 from worker.settings import settings
 
 
@@ -73,7 +73,7 @@ def test_a_link_is_not_followed(shell, tmp_path):
 
 
 def test_a_name_that_was_taken_meanwhile_is_not_replaced(shell, monkeypatch):
-    monkeypatch.setattr(report_verb.os.path, "lexists", lambda path: False)
+    monkeypatch.setattr(private_file.os.path, "lexists", lambda path: False)
     Path("run.html").write_text("somebody's")
 
     assert shell("last", "-o", "run.html").exit_code == 2

@@ -330,6 +330,49 @@ def test_no_error_quotes_the_value_of_a_parameter(folder, sql):
     assert not {"joe", "miller", "example"} & {*re.findall(r"\w+", caught.value.message)}
 
 
+@pytest.mark.parametrize(
+    ("sql", "value", "canary"),
+    [
+        ("SELECT COLUMNS($who) FROM people", "al@b.co", "al@b"),
+        ("SELECT id, struct_extract({'x': 1}, $who) FROM people", "ab 12", "ab 12"),
+        ("SELECT struct_extract({'x': 1}, $who) FROM people", "06 12 34", "06 12"),
+        ("SELECT COLUMNS($who || '_x') FROM people", "hildegard", "hildegard"),
+        ("SELECT struct_extract({'x': 1}, $who || $who) FROM people", "hil", "hil"),
+        ("SELECT json_extract('{}', '$[[' || $who) FROM people", "q@r", "q@r"),
+        ("SELECT * FROM read_csv($who)", "q@r", "q@r"),
+        ("SELECT struct_extract(row(1, 2), $who) FROM people", 7311, "7311"),
+    ],
+)
+def test_no_error_quotes_a_short_value_of_a_parameter_or_what_is_made_of_it(
+    folder, sql, value, canary
+):
+    with (
+        pytest.raises(RunError) as caught,
+        open_source(source(people="data/people.csv"), folder) as opened,
+    ):
+        list(opened.query(sql, {"who": value}).batches)
+    assert canary not in caught.value.message
+    assert "run the query with these values in a client of your own" in caught.value.message
+
+
+@pytest.mark.parametrize("value", ["al@b.co", "nme", "~", None, True, 0, 1.5])
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT nme, $who AS x FROM people", 'Candidate bindings: "name"'),
+        ("SELECT id FROM peeple WHERE id = $who", 'Did you mean "people"'),
+        ("SELECT id FROM people WHERE nosuch($who)", "Function with name nosuch does not exist"),
+    ],
+)
+def test_words_that_are_the_same_for_every_value_are_repeated(folder, sql, words, value):
+    with (
+        pytest.raises(RunError) as caught,
+        open_source(source(people="data/people.csv"), folder) as opened,
+    ):
+        opened.query(sql, {"who": value})
+    assert words in caught.value.message
+
+
 def test_with_parameters_a_mistake_in_the_query_is_told_all_the_same(folder):
     with (
         pytest.raises(RunError) as caught,

@@ -60,6 +60,7 @@ GARBAGE = [
     ((), {"orchestration": "loyalty", "key": 7}),
     ((), {"orchestration": "loyalty", "key": "k" * (LONGEST_KEY + 1)}),
     ((), {"orchestration": "loyalty", "key": "a\nb"}),
+    ((), {"orchestration": "loyalty", "key": ""}),
     ((), {"orchestration": "loyalty", "sample": "5"}),
     ((), {"orchestration": "loyalty", "sample": True}),
     ((), {"orchestration": "loyalty", "sample": 0}),
