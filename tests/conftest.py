@@ -32,7 +32,8 @@ LONG = frozenset({
     "test_alerts", "test_attacker", "test_canaries", "test_compose_set", "test_credentials",
     "test_docs_sessions", "test_encrypted", "test_errors", "test_flower", "test_handover",
     "test_liveness", "test_metrics_page", "test_operator_verbs", "test_schedulers",
-    "test_unclear_rows", "test_up_everything", "test_versions", "test_workers",
+    "test_shipped_redis", "test_stopped_planning", "test_unclear_rows", "test_up_everything",
+    "test_values_in_errors", "test_versions", "test_workers",
 })  # fmt: skip
 """Modules outside the unit tests that start processes by the hundred: `make test-long`, and so
 `.ci/run`, plays them. `make test` keeps one journey of each kind: run, loss, fault, and demo."""
