@@ -37,8 +37,8 @@ from worker.errors import CatalogError, UsageError
 MAX_QUERY_BYTES = 1024 * 1024
 """A query longer than this is data, not a query."""
 
-_KEYS_ARE_NAMES = frozenset({"tables", "columns", "constants", "defaults", "formats"})
-"""Under these, keys are the names of tables, columns and attributes; `email` is one."""
+_KEYS_ARE_NAMES = frozenset({"tables", "columns", "constants", "defaults", "formats", "params"})
+"""Under these, keys are names of tables, columns, attributes and parameters; `email` is one."""
 
 SpecT = TypeVar("SpecT", Orchestration, Destination, Source)
 

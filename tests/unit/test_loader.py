@@ -256,6 +256,14 @@ def test_what_is_no_secret_of_a_credential_is_not_called_one(folder, key):
     assert "ada@" not in found
 
 
+def test_a_parameter_may_have_any_name(folder):
+    query = "SELECT $email, $token, $password"
+    files = {"loyalty.yaml": f"{LOYALTY}params: {{email: a, token: b, password: c}}\n"}
+    write(folder, {**files, "loyalty.sql": query})
+
+    assert "loyalty" in load_catalog(folder).orchestrations
+
+
 def test_a_secret_in_a_source_or_an_orchestration_is_sent_to_where_it_belongs(folder):
     source = "description: W\ntype: database\nurl_env: WAREHOUSE_URL\npassword: s3cr3t\n"
     unnamed = source.replace("url_env: WAREHOUSE_URL\n", "")
