@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,10 +135,31 @@ def _start(
     plan = partial(cursor.execute, "EXPLAIN " + sql)
     others = [partial(plan, other) for other in stand_ins(values)]
     _told(sql, partial(plan, values), tables, planning=True, others=others)
+    _refuse_names_of_values(cursor, sql, values)
     _told(sql, lambda: cursor.execute(sql, values), tables, private=bool(values))
     columns = cursor.description or []
     _refuse_json([str(name) for name, kind, *_ in columns if str(kind) in ("JSON", "JSON[]")])
     return unique_columns(tuple(str(column[0]) for column in columns))
+
+
+def _refuse_names_of_values(cursor: duckdb.DuckDBPyConnection, sql: str, values: Params) -> None:
+    """Raise `RunError` when columns are called after values of parameters, as PIVOT calls them.
+
+    Names of columns are repeated in errors and warnings, values of parameters are not.
+    """
+
+    def names(given: Params) -> list[str]:
+        described = cursor.execute("DESCRIBE " + sql, given).fetchall()
+        return [str(name) for name, *_ in described]
+
+    for other in stand_ins(values):
+        with suppress(duckdb.Error):  # the query does not take this one
+            if names(other) != names(values):
+                raise RunError(
+                    "the query names columns after values of its parameters; give each a name of "
+                    "its own, such as IN ($kind AS chosen)",
+                    code="invalid_columns",
+                )
 
 
 def _refuse_json(names: list[str]) -> None:

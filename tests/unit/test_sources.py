@@ -373,6 +373,18 @@ def test_words_that_are_the_same_for_every_value_are_repeated(folder, sql, words
     assert words in caught.value.message
 
 
+def test_no_column_is_called_after_the_value_of_a_parameter(folder):
+    (folder / "data" / "kinds.csv").write_text("id,kind\n1,gold\n2,ada\n")
+    pivot = "SELECT * FROM (PIVOT kinds ON kind IN ($who{}) USING count(*))"
+    with open_source(source(kinds="data/kinds.csv"), folder) as opened:
+        with pytest.raises(RunError, match="columns after values of its parameters") as caught:
+            opened.query(pivot.format(""), {"who": "ada"})
+        assert caught.value.code == "invalid_columns"
+        assert "ada" not in caught.value.message
+        named = opened.query(pivot.format(" AS chosen"), {"who": "ada"})
+        assert named.columns == ("id", "chosen")
+
+
 def test_with_parameters_a_mistake_in_the_query_is_told_all_the_same(folder):
     with (
         pytest.raises(RunError) as caught,
