@@ -320,6 +320,11 @@ def failures(
     from orchestrations.masking import masked_row, notice
     from worker.profile import OutcomeKind
 
+    if as_json and (output or style != "table"):
+        raise UsageError(
+            "--json writes one document to the terminal; -o and --format do not go with it",
+            resolution="For a file: deskfeed failures RUN --format jsonl -o FILE",
+        )
     kinds = [OutcomeKind.FAILED, OutcomeKind.UNCONFIRMED]
     if skipped:
         kinds.append(OutcomeKind.SKIPPED)

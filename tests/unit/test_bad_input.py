@@ -35,6 +35,7 @@ def shell(tmp_path, monkeypatch, sqlite_ledger, clock, capsys):
     monkeypatch.setattr(run_verbs, "enqueue_plan", lambda run_id: True)
     monkeypatch.setenv("DESKFEED_CATALOG", str(folder))
     monkeypatch.setenv("DESKFEED_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("DESKFEED_STATE_DIR", str(tmp_path / "state"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     settings.cache_clear()
@@ -124,6 +125,13 @@ def test_failures_replace_no_file_unless_forced(shell):
     assert (code, told) == (0, f"x.csv: {len(lines)} lines\n")
     assert stat.S_IMODE(Path("x.csv").stat().st_mode) == 0o600
     assert [path.name for path in Path().iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("words", [("-o", "x.json"), ("--format", "csv")])
+def test_a_document_of_failures_goes_to_the_terminal_only(shell, words):
+    code, told = shell("failures", "last", "--json", *words)
+    assert (code, "-o and --format do not go with it" in told) == (2, True)
+    assert not Path("x.json").exists()
 
 
 def test_an_output_that_cannot_be_written_is_told_in_a_line(shell, monkeypatch):
