@@ -34,7 +34,7 @@ MUTANTS = [
     ),
     mutant(
         "the key of a run does not name its minute",
-        TICKING,
+        "orchestrations/keys.py",
         "%Y-%m-%dT%H:%MZ",
         "%Y-%m-%dT%HZ",
         TICKS + "a_run_is_started_at_the_due_minute_under_it_as_key_by_the_scheduler",

@@ -23,6 +23,7 @@ def shell(tmp_path, monkeypatch, sqlite_ledger, clock):
     story(sqlite_ledger, clock)
     monkeypatch.setattr(opened, "ledger", lambda: nullcontext(sqlite_ledger))
     monkeypatch.setenv("DESKFEED_CATALOG", str(write_catalog(tmp_path / "catalog")))
+    monkeypatch.setenv("DESKFEED_STATE_DIR", str(tmp_path / "state"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     settings.cache_clear()
