@@ -107,7 +107,10 @@ def in_clear(place, value, row, keys):
         return str(value)
     if name_of(value) and keys:
         value = keys.open(value, place_of(place, row["run_id"], row["seq"]))
-    plain = zlib.decompress(value) if value[:1] == b"\x78" else value
+    try:
+        plain = zlib.decompress(value)
+    except zlib.error:  # a key or a hash; such bytes may begin as what is compressed does
+        plain = value
     return plain.decode("utf-8", "replace")
 
 
