@@ -135,7 +135,7 @@ def _start(
     plan = partial(cursor.execute, "EXPLAIN " + sql)
     others = [partial(plan, other) for other in stand_ins(values)]
     _told(sql, partial(plan, values), tables, planning=True, others=others)
-    _refuse_names_of_values(cursor, sql, values)
+    _told(sql, lambda: _refuse_names_of_values(cursor, sql, values), tables, private=bool(values))
     _told(sql, lambda: cursor.execute(sql, values), tables, private=bool(values))
     columns = cursor.description or []
     _refuse_json([str(name) for name, kind, *_ in columns if str(kind) in ("JSON", "JSON[]")])
@@ -152,9 +152,11 @@ def _refuse_names_of_values(cursor: duckdb.DuckDBPyConnection, sql: str, values:
         described = cursor.execute("DESCRIBE " + sql, given).fetchall()
         return [str(name) for name, *_ in described]
 
-    for other in stand_ins(values):
+    others = stand_ins(values)
+    called = names(values) if others else []
+    for other in others:
         with suppress(duckdb.Error):  # the query does not take this one
-            if names(other) != names(values):
+            if names(other) != called:
                 raise RunError(
                     "the query names columns after values of its parameters; give each a name of "
                     "its own, such as IN ($kind AS chosen)",
