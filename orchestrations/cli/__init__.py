@@ -97,7 +97,9 @@ def main() -> None:
     try:
         _run()
     except OSError as error:
-        if error.filename is not None or error.errno not in _NOT_WRITTEN:
+        if error.filename is not None:
+            fail(_of_a_file(error), as_json="--json" in sys.argv)
+        if error.errno not in _NOT_WRITTEN:
             raise
         say_error(
             f"cannot write the output: {error.strerror}", "Send it where there is room for it."
@@ -105,6 +107,15 @@ def main() -> None:
         with suppress(OSError, ValueError):  # else Python tries again at its end, and complains
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
+
+
+def _of_a_file(error: OSError) -> DeskfeedError:
+    """Return what nobody foresaw of a file or folder as an error that names it."""
+    return DeskfeedError(
+        f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}",
+        resolution="Look whether it is there, whether you may read and write it, and whether its "
+        "disk has room; then run the command again.",
+    )
 
 
 def _refuse_bytes(words: Sequence[str]) -> None:

@@ -139,7 +139,6 @@ def test_send_stamps_never_exceed_a_hundred_users_in_any_rolling_second(journey)
     for start, _ in stamps:
         window = [users for at, users in stamps if start <= at <= start + 1.0]
         assert sum(window) <= 100
-    assert journey.sandbox.stats()["peak_users_in_950_ms"] <= 100
 
 
 def test_one_look_answers_for_several_jobs(journey):

@@ -127,6 +127,21 @@ def test_failures_replace_no_file_unless_forced(shell):
     assert [path.name for path in Path().iterdir()] == ["x.csv"]
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_file_that_nobody_foresaw_to_fail_is_named_without_a_traceback(shell, monkeypatch, more):
+    def forbidden():
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/state")
+
+    monkeypatch.setattr(opened, "ledger", forbidden)
+    code, told = shell("runs", *more)
+
+    assert (code, "/somewhere/state: Permission denied" in told) == (1, True)
+    assert "whether you may read and write it" in " ".join(told.split())
+    assert "Traceback" not in told
+    if more:
+        assert json.loads(told)["ok"] is False
+
+
 @pytest.mark.parametrize("words", [("-o", "x.json"), ("--format", "csv")])
 def test_a_document_of_failures_goes_to_the_terminal_only(shell, words):
     code, told = shell("failures", "last", "--json", *words)
