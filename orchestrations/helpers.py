@@ -241,7 +241,8 @@ def _write(file: IO[bytes], message: object) -> None:
 
 def main() -> int:
     """Map what comes on standard input until it ends; returns the exit code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started the reader
+    for number in (signal.SIGINT, signal.SIGTERM):  # for whoever started the reader, who ends this
+        signal.signal(number, signal.SIG_IGN)
     os.nice(POLITE)
     # Whatever prints must not get into the answers.
     with os.fdopen(os.dup(1), "wb") as answers:

@@ -1,4 +1,4 @@
-"""What planners leave behind in the folder for staging files, and the code of one that ends early.
+"""What planners leave in the folder for staging files, and the exit codes of those that end early.
 
 The files hold rows of customers. A planner removes its own; of one that was killed they stay.
 """
@@ -10,6 +10,9 @@ from pathlib import Path
 
 from worker.ledger import Ledger
 from worker.ledger.states import RunState
+
+EXIT_GIVEN_BACK = 3
+"""A planner was asked to end, or its worker has gone: what it planned is for another one."""
 
 EXIT_OVERTAKEN = 4
 """A planner that stood in a query ended, because its run was stopped or is planned by another."""

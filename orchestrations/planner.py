@@ -3,11 +3,14 @@
 Planning is processor work; in a worker's process it would make permits late (the threads share one
 interpreter). The worker's `orchestrations.plan` task starts this process and waits for it. When the
 worker dies, this process' standard input ends, and so does this process: nothing is left behind.
+SIGTERM and Ctrl-C, which often go to every process of a group, end it in the same way.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
 import threading
 import time
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 import structlog
 
 from orchestrations.field_cache import FieldCache
-from orchestrations.leftovers import EXIT_OVERTAKEN
+from orchestrations.leftovers import EXIT_GIVEN_BACK, EXIT_OVERTAKEN
 from orchestrations.loader import catalog_for
 from orchestrations.planning import Planner
 from worker import logs
@@ -59,7 +62,8 @@ def main() -> int:
     run_id = sys.argv[1]
     of_process(run_id=run_id)  # its threads, too: this process plans one run
     held = Held()
-    threading.Thread(target=_end_with_parent, args=(held,), daemon=True).start()
+    asked = _listen(held)
+    threading.Thread(target=_end_when_told, args=(held, asked), daemon=True).start()
     try:
         mine = parts()
     except UsageError as error:  # as when a key is missing: nothing was begun, and nothing fails
@@ -73,15 +77,15 @@ def main() -> int:
     over = threading.Event()
     threading.Thread(target=_stay_alive, args=(mine, run, over), daemon=True).start()
     try:
-        _plan_or_say_why(mine, run)
+        _plan_or_say_why(mine, run, held)
     except Superseded as error:
         log.warning("planning_superseded", reason=error.message)
     finally:
         over.set()
-    return 0
+    return EXIT_GIVEN_BACK if held.asked else 0
 
 
-def _plan_or_say_why(mine: Parts, run: Run) -> None:
+def _plan_or_say_why(mine: Parts, run: Run, held: Held) -> None:
     try:
         _plan(mine, run)
     except Superseded:
@@ -91,6 +95,9 @@ def _plan_or_say_why(mine: Parts, run: Run) -> None:
     except (LimiterUnavailable, LedgerError) as error:
         _postpone(mine, run, POSTPONED_S * settings().time_scale, error)
     except DeskfeedError as error:
+        if held.asked:  # whoever asked this process to end has ended its helpers, too
+            _give_back(held)
+            return
         log.error("run_failed", code=error.code, reason=error.message)
         mine.ledger.runs.fail_plan(run, error)
 
@@ -203,19 +210,39 @@ class Asking:
 
 @dataclass
 class Held:
-    """The planning that this process has taken up, once it has."""
+    """The planning that this process has taken up, once it has, and whether it was asked to end."""
 
     by: tuple[Parts, Run] | None = None
+    asked: bool = False
 
 
-def _end_with_parent(held: Held) -> None:
-    # Blocks until the worker's end of the pipe is closed, which its death does too. Read without
-    # a buffer: the lock of a buffer would abort the interpreter's ordinary end.
-    os.read(0, 1)
+def _listen(held: Held) -> int:
+    """Note SIGTERM and SIGINT; returns the end of a pipe that can be read as soon as one came.
+
+    Python calls a handler between two steps of the main thread, which may stand in a query for
+    minutes. The pipe is written to at once.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)  # as `set_wakeup_fd` wants it
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+
+    def note(*_: object) -> None:
+        held.asked = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    return told
+
+
+def _end_when_told(held: Held, asked: int) -> None:
+    """Give the planning back and end this process, once it is asked to or its worker has gone."""
+    # The worker never writes to the pipe on standard input: its end is closed by its death, too.
+    select.select([sys.stdin.fileno(), asked], [], [])
+    held.asked = True
     try:
         _give_back(held)
     finally:
-        os._exit(3)
+        os._exit(EXIT_GIVEN_BACK)
 
 
 def _give_back(held: Held) -> None:

@@ -21,7 +21,7 @@ from orchestrations.access import SCHEDULER
 from orchestrations.alert_rules import AlertRules, load_rules
 from orchestrations.channels import Channels, refuse_unsendable
 from orchestrations.keys import is_reserved
-from orchestrations.leftovers import EXIT_OVERTAKEN, remove_leftovers
+from orchestrations.leftovers import EXIT_GIVEN_BACK, EXIT_OVERTAKEN, remove_leftovers
 from orchestrations.loader import catalog_for, read_catalog
 from orchestrations.starting import read_start
 from worker.app import ALERT_TASK, PLAN_TASK, app, parts, send_all, stopping
@@ -155,7 +155,7 @@ def _forget_planner(run_id: str, mine: tuple[int, float]) -> None:
 
 
 def _planned(run: Run) -> bool:
-    """Let a child plan; False when this worker had to end first, and the child gave it back.
+    """Let a child plan; False when it, or this worker, was asked to end, and it gave the run back.
 
     Args:
         run: as it was before the child.
@@ -175,11 +175,13 @@ def _planned(run: Run) -> bool:
         code = child.poll()  # leaving the block closes the pipe and waits
     if code == EXIT_OVERTAKEN:
         log.info("planner_overtaken")
+    elif code == EXIT_GIVEN_BACK:
+        log.info("planner_asked_to_end")
     elif code and not killed:
         log.error("planner_died", exit_code=code)
     if code:
         _remove_leftovers()
-    return code is not None
+    return code not in (None, EXIT_GIVEN_BACK)
 
 
 def _stands_still(run: Run) -> bool:

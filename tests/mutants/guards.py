@@ -11,11 +11,14 @@ CONTROL = "worker/control.py"
 FLOWER = "worker/flower_access.py"
 LOADER = "orchestrations/loader.py"
 MAPPING = "orchestrations/mapping.py"
+OPENED = "orchestrations/cli/opened.py"
 RETRYING = "orchestrations/retrying.py"
+TASKS = "orchestrations/tasks.py"
 
 PII = "tests/unit/test_pii.py::test_"
 MESSAGES = "tests/unit/test_hostile_messages.py::test_"
 FILES = "tests/unit/test_hostile_files.py::test_"
+ACCESS = "tests/unit/test_access.py::test_"
 LOGIN = "tests/unit/test_flower_access.py::test_"
 
 MUTANTS = [
@@ -75,5 +78,19 @@ MUTANTS = [
         '        return "", f"{path.name!r} leads out of the catalog folder"\n',
         "",
         FILES + "a_query_that_is_a_link_to_secrets_is_not_read",
+    ),
+    mutant(
+        "a message may take the place of a scheduled run",
+        TASKS,
+        "    if key and is_reserved(key):\n",
+        "    if asked.key and is_reserved(asked.key):\n",
+        MESSAGES + "nor_does_one_by_its_own_id",
+    ),
+    mutant(
+        "a catalog folder without rules makes everybody an administrator",
+        OPENED,
+        "    if access.everybody and verb in ASKS_THE_LEDGER and _ledger_knows_rules():\n",
+        "    if False and _ledger_knows_rules():\n",
+        ACCESS + "a_folder_of_ones_own_does_not_undo_the_rules_that_workers_read",
     ),
 ]

@@ -8,6 +8,7 @@ FORGOTTEN = "worker/ledger/forgotten.py"
 FORGETTING = "worker/ledger/forgetting.py"
 CHUNKS = "worker/ledger/chunks.py"
 OUTCOMES = "worker/ledger/outcomes.py"
+RUNS = "worker/ledger/runs.py"
 PLANNING = "worker/ledger/planning.py"
 SECRECY = "worker/ledger/secrecy.py"
 SEALING = "worker/sealing.py"
@@ -17,6 +18,7 @@ REDACTION = "worker/redaction.py"
 
 FORGET = "tests/unit/test_forgetting.py::test_"
 SECRET = "tests/unit/test_ledger_secrecy.py::test_"
+VALUES = "tests/unit/test_ledger_parameters.py::test_"
 HUNT = "tests/unit/test_canaries_in_the_ledger.py::test_"
 
 MUTANTS = [
@@ -121,5 +123,12 @@ MUTANTS = [
         "        threading.excepthook = _uncaught_in_thread\n",
         "        pass\n",
         "tests/unit/test_logs.py::test_nothing_that_goes_wrong_prints_a_value",
+    ),
+    mutant(
+        "the end of a run leaves the values of its parameters",
+        RUNS,
+        "            options = parameters.without_values(row.options)\n",
+        "            options = None\n",
+        VALUES + "however_a_run_ends_the_values_of_its_parameters_are_gone",
     ),
 ]

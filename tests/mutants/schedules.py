@@ -1,4 +1,4 @@
-"""Promises of schedules, broken on purpose."""
+"""Promises of schedules, and of who plans a run, broken on purpose."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ SCHEDULE = "orchestrations/schedule.py"
 LEDGER = "worker/ledger/schedules.py"
 TICKS = "tests/unit/test_ticking.py::test_"
 TIMES = "tests/unit/test_schedule.py::test_"
+ENDS = "tests/unit/test_planner_ends.py::test_"
 
 MUTANTS = [
     mutant(
@@ -95,5 +96,34 @@ MUTANTS = [
         "    if not may_start:\n",
         "    seen = ledger.schedules.see(all_declared(reading.catalog))\n    if not may_start:\n",
         TICKS + "a_broken_file_is_told_once_stops_no_other_and_is_made_up_for",
+    ),
+    mutant(
+        "each message of a run starts a planner",
+        "orchestrations/tasks.py",
+        "        if fence == run.plan_fence and now - since <= STARTS_WITHIN_S:\n"
+        "            return None\n",
+        "",
+        "tests/unit/test_one_planner.py::test_further_messages_start_no_further_planner",
+    ),
+    mutant(
+        "a planner that never begins keeps its run",
+        "orchestrations/tasks.py",
+        "                if _stands_still(run):\n",
+        "                if False:\n",
+        ENDS + "a_planner_that_has_not_begun_in_time_is_killed",
+    ),
+    mutant(
+        "a planner that is asked to end while it stands in a query does not hear it",
+        "orchestrations/planner.py",
+        "    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)\n",
+        "",
+        ENDS + "a_planner_that_stands_in_a_query_gives_back_when_it_is_asked_to_end",
+    ),
+    mutant(
+        "helpers that are ended with their planner fail its run",
+        "orchestrations/planner.py",
+        "        if held.asked:  # whoever",
+        "        if False:  # whoever",
+        ENDS + "helpers_that_end_with_their_planner_fail_no_run",
     ),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestrations import planner, tasks
-from orchestrations.leftovers import EXIT_OVERTAKEN
-from worker.errors import LedgerError
+from orchestrations.leftovers import EXIT_GIVEN_BACK, EXIT_OVERTAKEN
+from worker.errors import LedgerError, RunError
 from worker.ledger.states import RunState
 
 STANDS = "import sys; sys.stdin.read()"
@@ -190,3 +192,73 @@ def test_while_the_ledger_is_away_no_planner_is_killed(monkeypatch):
     monkeypatch.setattr(tasks, "parts", lambda: SimpleNamespace(ledger=ledger))
 
     assert not tasks._stands_still(SimpleNamespace(run_id="df-1", plan_fence=0))
+
+
+# --- asked to end ---------------------------------------------------------------------------------
+
+ASKED = """
+import ctypes, sys, threading
+from orchestrations import planner
+
+planner._give_back = lambda held: print("given back", flush=True)
+held = planner.Held()
+asked = planner._listen(held)
+threading.Thread(target=planner._end_when_told, args=(held, asked), daemon=True).start()
+print("ready", flush=True)
+mutex = ctypes.create_string_buffer(64)  # locked twice it stands in C, as a query does
+while True:
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.fixture
+def asked():
+    """A process that listens as a planner does, while its main thread stands outside of Python."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline() == "ready\n"
+        yield child
+        child.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_planner_that_stands_in_a_query_gives_back_when_it_is_asked_to_end(asked, number):
+    os.kill(asked.pid, number)
+
+    assert asked.wait(60) == EXIT_GIVEN_BACK
+    assert asked.stdout.read() == "given back\n"
+
+
+def test_a_planner_whose_worker_has_gone_gives_back(asked):
+    asked.stdin.close()
+
+    assert asked.wait(60) == EXIT_GIVEN_BACK
+    assert asked.stdout.read() == "given back\n"
+
+
+def test_what_a_planner_gave_back_is_planned_again_at_once(ledger, planned, run):
+    ended = planned(run, f"raise SystemExit({EXIT_GIVEN_BACK})")
+    assert ended == (False, [("planner_asked_to_end", "info")])
+
+
+def crash(*_args):
+    raise RunError("a helper process of planning ended unexpectedly", code="plan_crashed")
+
+
+def test_helpers_that_end_with_their_planner_fail_no_run(ledger, monkeypatch, claimed):
+    monkeypatch.setattr(planner, "_plan", crash)
+    mine = SimpleNamespace(ledger=ledger)
+    planner._plan_or_say_why(mine, claimed, planner.Held(by=(mine, claimed), asked=True))
+
+    left = ledger.runs.get(claimed.run_id)
+    assert (left.state, left.error) == (RunState.PLANNED, None)
+    assert ledger.runs.claim_plan(claimed.run_id).plan_expiries == 0
+
+
+def test_helpers_that_die_alone_fail_their_run(ledger, monkeypatch, claimed):
+    monkeypatch.setattr(planner, "_plan", crash)
+    mine = SimpleNamespace(ledger=ledger)
+    planner._plan_or_say_why(mine, claimed, planner.Held(by=(mine, claimed)))
+
+    assert ledger.runs.get(claimed.run_id).error["code"] == "plan_crashed"
