@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -86,7 +87,8 @@ def test_a_worker_asked_twice_leaves_an_unanswered_post_behind(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_asked_to_end_while_it_plans_leaves_the_plan_to_another(tmp_path):
+@pytest.mark.parametrize("ask", [os.kill, os.killpg], ids=["the worker", "all its processes"])
+def test_a_worker_asked_to_end_while_it_plans_leaves_the_plan_to_another(tmp_path, ask):
     slow = (
         "SELECT id AS external_id, name, mail AS email FROM people, "
         "(SELECT sum(a.range * b.range) AS n FROM range(3000000) a, range(2000) b)"
@@ -99,7 +101,7 @@ def test_a_worker_asked_to_end_while_it_plans_leaves_the_plan_to_another(tmp_pat
         run = stage.json("run", "loyalty")
         until(lambda: stage.json("show", run["run_id"])["state"] == "planning", "it to be planned")
 
-        first.send_signal(signal.SIGTERM)
+        ask(first.pid, signal.SIGTERM)
         until(lambda: first.poll() is not None, "the worker to end")
 
         assert first.returncode == 0, stage.worker_log(0)
