@@ -179,7 +179,7 @@ def _planned(run: Run) -> bool:
         log.info("planner_asked_to_end")
     elif code and not killed:
         log.error("planner_died", exit_code=code)
-    if code:
+    if child.returncode:
         _remove_leftovers()
     return code not in (None, EXIT_GIVEN_BACK)
 

@@ -152,6 +152,19 @@ def test_what_a_planner_of_a_stopped_run_left_is_removed(ledger, planned, tmp_pa
     assert not left.exists()
 
 
+def test_what_a_planner_left_whose_worker_was_asked_to_end_is_removed(
+    ledger, planned, tmp_path, monkeypatch, run
+):
+    """It may be the last worker of this host: nobody would come after it to remove them."""
+    left = tmp_path / "staging" / f"{run.run_id}-x7y"
+    left.mkdir(parents=True)
+    (left / "rows-0").write_text("ada@example.com")
+    monkeypatch.setattr(tasks, "stopping", SimpleNamespace(asked_within=lambda _seconds: True))
+
+    answer, _ = planned(run, f"import sys; sys.stdin.read(); raise SystemExit({EXIT_GIVEN_BACK})")
+    assert (answer, left.exists()) == (False, False)
+
+
 def test_what_another_planner_works_with_stays(ledger, planned, tmp_path, run):
     theirs = tmp_path / "staging" / f"{run.run_id}-x7y"
     theirs.mkdir(parents=True)
