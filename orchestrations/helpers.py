@@ -200,7 +200,7 @@ class _Helper:
         self._in.close()
         try:
             answer = pickle.load(self._out)  # noqa: S301 - our own process wrote it
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):
             answer = None
         if isinstance(answer, DeskfeedError):
             raise answer
@@ -249,8 +249,8 @@ def main() -> int:
         os.dup2(2, 1)
         try:
             _serve(sys.stdin.buffer, answers)
-        except (EOFError, BrokenPipeError):
-            return 1  # the reader is gone
+        except (EOFError, pickle.UnpicklingError, BrokenPipeError):
+            return 1  # the reader is gone, perhaps in the middle of a message
         except DeskfeedError as error:
             _write(answers, error)
         except OSError as error:

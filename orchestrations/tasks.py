@@ -6,6 +6,7 @@ A scheduler starts a run with
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -42,6 +43,9 @@ LOOK_EVERY_S = 0.1
 STARTS_WITHIN_S = 60.0
 """A planner that has taken nothing up by then stands still. Not scaled with the table of times: a
 machine starts a process no sooner for it."""
+
+_ASKED_TO_END = frozenset({EXIT_GIVEN_BACK, -signal.SIGTERM, -signal.SIGINT})
+"""How a planner ends that was asked to; by the signal itself while it had not taken anything up."""
 
 KEY_RESERVED = "key_reserved"
 _RESERVED = (
@@ -105,14 +109,17 @@ def plan(*args: Any, **kwargs: Any) -> str:
     if run is None:
         return "unknown run"
     if run.state in (RunState.PLANNED, RunState.PLANNING):
+        if stopping.asked:
+            return hand_back(Plan(run_id))
         mine = _first_planner(run)
         if mine is None:
             return "planned here already"
         try:
-            if stopping.asked or not _planned(run):
-                return hand_back(Plan(run_id))
+            ended = _planned(run)
         finally:
             _forget_planner(run_id, mine)
+        if not ended:  # only now: this worker may take its own message, and must not refuse it
+            return hand_back(Plan(run_id))
     delivery = parts().delivery
     send_all([*delivery.admit(run_id), *delivery.close(run_id)])
     return _how_planned(run_id)
@@ -175,13 +182,13 @@ def _planned(run: Run) -> bool:
         code = child.poll()  # leaving the block closes the pipe and waits
     if code == EXIT_OVERTAKEN:
         log.info("planner_overtaken")
-    elif code == EXIT_GIVEN_BACK:
+    elif code in _ASKED_TO_END:
         log.info("planner_asked_to_end")
     elif code and not killed:
         log.error("planner_died", exit_code=code)
     if child.returncode:
         _remove_leftovers()
-    return code not in (None, EXIT_GIVEN_BACK)
+    return code is not None and code not in _ASKED_TO_END
 
 
 def _stands_still(run: Run) -> bool:
@@ -206,6 +213,12 @@ def _remove_leftovers() -> None:
         remove_leftovers(parts().ledger, settings().state_dir / "staging")
     except LedgerError as error:
         log.warning("leftovers_not_removed", reason=error.message)
+
+
+@signals.worker_ready.connect
+def _remove_what_was_left(**_: object) -> None:
+    """A worker that was killed while it planned could not remove what its planner had staged."""
+    _remove_leftovers()
 
 
 @app.task(name="orchestrations.finish", bind=True)

@@ -34,7 +34,7 @@ from worker.ledger.records import Run
 from worker.ledger.states import RUN_ENDED
 from worker.profile import Profile
 from worker.zendesk.client import Permit
-from worker.zendesk.compare import differences
+from worker.zendesk.compare import differences, unseen
 from worker.zendesk.payload import is_readable, readable_batches
 from worker.zendesk.replies import UserRecord, UsersFound
 
@@ -57,8 +57,8 @@ class Verified:
 
     Attributes:
         read: rows of the query's result, as it is now.
-        equal: every field that was sent is as it was sent.
-        differs: a field is not.
+        equal: no field that was sent is contradicted by what Zendesk shows.
+        differs: a field is.
         missing: Zendesk has no user with this external_id.
         source_changed: the row is not what was delivered, so nothing can be said of Zendesk.
         not_delivered: nothing is known to have been delivered of this person.
@@ -66,6 +66,8 @@ class Verified:
         not_sampled: could have been compared, and was not in the sample.
         not_sent: refused by the mapping, or a duplicate: no profile.
         fields: name of a field -> rows in which it differs.
+        unseen: name of a field -> rows among the equal ones in which Zendesk shows nothing by which
+            it could be compared: neither proof nor contradiction.
         differing: (row, names of fields), the first of them.
         missing_rows: rows of the missing, the first of them.
     """
@@ -80,6 +82,7 @@ class Verified:
     not_sampled: int
     not_sent: int
     fields: Mapping[str, int]
+    unseen: Mapping[str, int]
     differing: tuple[tuple[int, tuple[str, ...]], ...]
     missing_rows: tuple[int, ...]
 
@@ -190,10 +193,15 @@ class Verifier:
                 found[(record.external_id or "").lower()] = record
         for profile in group:
             user = found.get((profile.external_id or "").lower())
-            names = None
-            if user is not None:
-                names = differences(profile.user, user.attributes, adds_tags=adds_tags)
-            tally.add(profile, names)
+            if user is None:
+                tally.missing(profile)
+                continue
+            shown = user.attributes
+            names = differences(profile.user, shown, adds_tags=adds_tags)
+            if names:
+                tally.differs(profile, names)
+            else:
+                tally.equal(unseen(profile.user, shown, adds_tags=adds_tags))
 
 
 def refuse_unverifiable(run: Run) -> None:
@@ -234,21 +242,27 @@ class _Tally:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._fields: Counter[str] = Counter()
+        self._unseen: Counter[str] = Counter()
         self._differing: list[tuple[int, tuple[str, ...]]] = []
         self._missing: list[int] = []
 
-    def add(self, profile: Profile, names: tuple[str, ...] | None) -> None:
-        """Count a row that was looked up; `names` None: Zendesk does not have it."""
-        if names is None:
-            self.counts["missing"] += 1
-            self._missing.append(profile.row)
-        elif names:
-            self.counts["differs"] += 1
-            self._fields.update(names)
-            self._differing.append((profile.row, names))
-        else:
-            self.counts["equal"] += 1
-        del self._missing[MOST_LISTED:], self._differing[MOST_LISTED:]
+    def missing(self, profile: Profile) -> None:
+        """Count a row that Zendesk does not have."""
+        self.counts["missing"] += 1
+        self._missing.append(profile.row)
+        del self._missing[MOST_LISTED:]
+
+    def differs(self, profile: Profile, names: tuple[str, ...]) -> None:
+        """Count a row of which Zendesk shows these fields otherwise."""
+        self.counts["differs"] += 1
+        self._fields.update(names)
+        self._differing.append((profile.row, names))
+        del self._differing[MOST_LISTED:]
+
+    def equal(self, unseen_names: tuple[str, ...]) -> None:
+        """Count a row that nothing contradicts, and the fields of it that nothing proves."""
+        self.counts["equal"] += 1
+        self._unseen.update(unseen_names)
 
     def verified(self, read: int) -> Verified:
         """Return the result."""
@@ -265,6 +279,7 @@ class _Tally:
             not_sampled=counts["comparable"] - looked_up,
             not_sent=counts["not_sent"],
             fields=dict(self._fields.most_common()),
+            unseen=dict(self._unseen.most_common()),
             differing=tuple(sorted(self._differing)),
             missing_rows=tuple(sorted(self._missing)),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,7 @@ LISTED = 20
 """So many rows a person is shown; --json has more."""
 
 _FOUND = {
-    "equal": "as they were delivered",
+    "equal": "as they were delivered, as far as Zendesk shows",
     "differs": "differ at Zendesk from what was delivered",
     "missing": "missing at Zendesk",
     "source_changed": "source changed: the row is not what was delivered",
@@ -122,15 +122,29 @@ def _say_verified(run: Run, found: Verified) -> None:
             table.add_row(f"{count:,}", words)
     out.print(table)
     if found.fields:
-        out.print(
-            "Fields that differ: " + ", ".join(f"{k} ({n:,})" for k, n in found.fields.items())
-        )
+        out.print(f"Fields that differ: {_counted(found.fields)}", markup=False)
     for row, names in found.differing[:LISTED]:
         out.print(f"  row {row}: {', '.join(names)}", markup=False)
     if found.missing_rows:
         out.print("Missing rows: " + ", ".join(map(str, found.missing_rows[:LISTED])))
     if found.differs > LISTED or found.missing > LISTED:
         out.print("There are more; --json lists up to 1,000 of each.")
+    _say_unseen(found)
+
+
+def _say_unseen(found: Verified) -> None:
+    out = console()
+    if found.unseen:
+        fields = _counted(found.unseen)
+        out.print(f"Not compared, as Zendesk does not show what was sent: {fields}", markup=False)
+    if "email" in found.unseen:
+        out.print(
+            "  email: another address is the primary one; the one that was sent may be secondary"
+        )
+
+
+def _counted(fields: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({rows:,})" for name, rows in fields.items())
 
 
 # --- where rows lie meanwhile ---------------------------------------------------------------------

@@ -36,6 +36,7 @@ def at_failpoint(scene: Scene, *, name: str, action: str) -> None:
         scene.start_run()
         pid = scene.until_reached(name)
         scene.asked = action == "term" and name not in BY_PLANNER
+        scene.gives_back = action == "term" and name in BY_PLANNER
         scene.wake()
     if action == "stop":
         freeze(scene, pid)

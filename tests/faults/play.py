@@ -49,7 +49,7 @@ def play(scene: Scene, fault: Fault) -> Told:
     history = read(scene.ledger, scene.run_id, scene.stage.sandbox, samples)
     seconds = recovery(samples, scene.fault_at) if fault.of == "chunks" else scene.told_after()
     found = [*check(history), *_outcomes(history, fault), *_departure(scene, code)]
-    found += _injection(scene, fault)
+    found += [*_injection(scene, fault), *_handed_over(scene)]
     return Told(fault.name, scene.injected, duplicates(history), seconds, tuple(found))
 
 
@@ -98,3 +98,11 @@ def _departure(scene: Scene, code: int | None) -> list[str]:
     """A worker that is asked to end does so by itself, also one that has lost pool children."""
     must = scene.asked or scene.leaves
     return [f"the victim ended with {code}"] if must and code != 0 else []
+
+
+def _handed_over(scene: Scene) -> list[str]:
+    """A planner that is asked to end gives its run back: nobody waits for its lease."""
+    run = scene.ledger.runs.get(scene.run_id)
+    if scene.gives_back and (run is None or run.plan_expiries):
+        return ["the planner was asked to end, and its run waited for its lease"]
+    return []

@@ -83,6 +83,7 @@ class Scene:
         rows: of the run.
         asked: whether the victim was asked to end.
         leaves: whether it has to end with 0 when it is asked to in the end.
+        gives_back: whether its planner was asked to end, and has to leave the run to others.
     """
 
     stage: Stage
@@ -95,6 +96,7 @@ class Scene:
     watch: Watch | None = None
     victim: subprocess.Popen | None = None
     asked: bool = False
+    gives_back: bool = False
     leaves: bool = False
     points: Path = Path()
     count_in_the_end: Callable[[], int] | None = None
@@ -124,7 +126,7 @@ class Scene:
             rows=f"id,name,mail\n{people}", limits=LIMITS.format(users_per_second)
         )
         self.rows, self.injected, self.fault_at, self.victim = rows, 0, 0.0, None
-        self.asked = self.leaves = False
+        self.asked = self.leaves = self.gives_back = False
         self.count_in_the_end = None
         self._played += 1
         self.points = self.stage.folder / f"points{self._played}"

@@ -172,9 +172,18 @@ COUNTS = [
     mutant(
         "a wait counts towards quarantine",
         CHUNKS,
-        "owner=None,\n                expiries=0,",
-        "owner=None,\n                expiries=chunks.c.expiries + 1,",
+        "self._leave(claim, ChunkState.CLAIMED, seconds, why, message=message, **extra)",
+        "self._leave(claim, ChunkState.CLAIMED, seconds, why, message=message, "
+        "expiries=chunks.c.expiries + 1, **extra)",
         CHUNK + "waits_between_crashes_do_not_count_towards_quarantine",
+    ),
+    mutant(
+        "a wait between them makes crashes forgotten",
+        CHUNKS,
+        "self._leave(claim, ChunkState.CLAIMED, seconds, why, message=message, **extra)",
+        "self._leave(claim, ChunkState.CLAIMED, seconds, why, message=message, "
+        "expiries=0, **extra)",
+        CHUNK + "a_wait_between_them_makes_no_crash_forgotten",
     ),
 ]
 

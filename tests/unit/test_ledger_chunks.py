@@ -209,14 +209,46 @@ def test_a_chunk_that_kills_five_workers_in_a_row_is_quarantined(ledger, sending
     assert ledger.views.run("df-1").reasons == {("failed", "quarantined"): 2}
 
 
+def dies_on(ledger, clock, times):
+    """A worker claims the first chunk and is not heard of again."""
+    assert ledger.chunks.claim("df-1", 1, "w") is not None
+    clock.advance(times.lease)
+    ledger.recovery.release_expired()
+
+
 def test_waits_between_crashes_do_not_count_towards_quarantine(ledger, sending, clock, times):
     sending(2)
     ledger.chunks.admit("df-1", 8)
-    for _ in range(MOST_CLAIMS_LOST + 1):
-        assert ledger.chunks.claim("df-1", 1, "w") is not None
-        clock.advance(times.lease)
-        ledger.recovery.release_expired()
+    for _ in range(MOST_CLAIMS_LOST - 1):
+        dies_on(ledger, clock, times)
         ledger.chunks.wait(ledger.chunks.claim("df-1", 1, "w"), 0.0, "users")
+
+    assert state_of(ledger) == ChunkState.WAITING
+
+
+def test_a_wait_between_them_makes_no_crash_forgotten(ledger, sending, clock, times):
+    """Where every slot is taken a chunk waits before it is sent; it would kill workers for ever."""
+    sending(2)
+    ledger.chunks.admit("df-1", 8)
+    for _ in range(MOST_CLAIMS_LOST):
+        ledger.chunks.wait(ledger.chunks.claim("df-1", 1, "w"), 0.0, "job_slot")
+        dies_on(ledger, clock, times)
+
+    assert state_of(ledger) == ChunkState.QUARANTINED
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_worker_that_came_to_the_post_and_lived_makes_crashes_before_it_forgotten(
+    ledger, sending, clock, times, sent
+):
+    sending(2)
+    ledger.chunks.admit("df-1", 8)
+    for _ in range(2):
+        for _ in range(MOST_CLAIMS_LOST - 1):
+            dies_on(ledger, clock, times)
+        claim = ledger.chunks.claim("df-1", 1, "w")
+        assert ledger.chunks.submitting(claim)
+        ledger.chunks.unsubmit(claim, 0.0, "throttled", sent=sent)
 
     assert state_of(ledger) == ChunkState.WAITING
 

@@ -49,6 +49,29 @@ def test_further_messages_start_no_further_planner(started):
     assert started.runs == ["df-1"]
 
 
+def test_a_planning_that_is_given_back_may_be_taken_by_the_same_worker(started, monkeypatch):
+    """Its own message may come back before the task has ended."""
+    taken = []
+    monkeypatch.setattr(
+        tasks, "hand_back", lambda hint: taken.append(tasks.plan(v=1, run_id=hint.run_id))
+    )
+    ends = [False, True]
+    monkeypatch.setattr(tasks, "_planned", lambda run: ends.pop(0))
+
+    tasks.plan(v=1, run_id="df-1")
+    assert taken == ["1,234 rows planned"]
+
+
+def test_a_worker_that_ends_hands_a_message_on_also_while_it_plans_that_run(started, monkeypatch):
+    started.messages = ["df-1"]
+    started.meanwhile = lambda: monkeypatch.setattr(tasks, "stopping", SimpleNamespace(asked=True))
+    handed_on = []
+    monkeypatch.setattr(tasks, "hand_back", handed_on.append)
+
+    tasks.plan(v=1, run_id="df-1")
+    assert [hint.run_id for hint in handed_on] == ["df-1"]
+
+
 def test_another_run_is_planned_beside_it(started):
     started.messages = ["df-2"]
 

@@ -9,6 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from celery import signals
 from structlog.testing import capture_logs
 
 from orchestrations import planner, tasks
@@ -250,9 +251,27 @@ def test_a_planner_whose_worker_has_gone_gives_back(asked):
     assert asked.stdout.read() == "given back\n"
 
 
-def test_what_a_planner_gave_back_is_planned_again_at_once(ledger, planned, run):
-    ended = planned(run, f"raise SystemExit({EXIT_GIVEN_BACK})")
-    assert ended == (False, [("planner_asked_to_end", "info")])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        f"raise SystemExit({EXIT_GIVEN_BACK})",
+        "import os; os.kill(os.getpid(), 15)",  # before it listened: it had taken up nothing
+    ],
+)
+def test_what_a_planner_gave_back_is_planned_again_at_once(ledger, planned, run, ends):
+    assert planned(run, ends) == (False, [("planner_asked_to_end", "info")])
+
+
+def test_a_worker_that_starts_removes_what_was_left_by_one_that_was_killed(
+    ledger, planned, tmp_path, run
+):
+    left = tmp_path / "staging" / f"{run.run_id}-x7y"
+    left.mkdir(parents=True)
+
+    told = [receiver() for _, receiver in signals.worker_ready.receivers]
+    assert tasks._remove_what_was_left in told
+    tasks._remove_what_was_left()
+    assert not left.exists()
 
 
 def crash(*_args):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import stat
+import subprocess
+import sys
 from collections import Counter
 
 import orjson
@@ -12,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrations import staging
+from orchestrations import helpers, staging
 from orchestrations.helpers import Crew
 from orchestrations.lines import Encoder
 from orchestrations.mapping import Mapper
@@ -386,6 +389,16 @@ def test_a_helper_ends_when_its_reader_is_gone(tmp_path):
         crew.write(1, [("1", None, "Ada")])
         helper._in.close()  # as the system does when the reader dies
         assert helper._process.wait(30) == 1
+
+
+def test_a_helper_whose_reader_dies_in_the_middle_of_a_message_ends_without_a_word(tmp_path):
+    batch = pickle.dumps((1, [["x" * 1000] * 100]), pickle.HIGHEST_PROTOCOL)
+    command = [sys.executable, "-c", helpers._RUN]
+    ended = subprocess.run(
+        command, input=batch[:500], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60
+    )
+
+    assert (ended.returncode, ended.stderr) == (1, b"")
 
 
 IDS = st.sampled_from([None, "a", "A", "b", "c", "d", "e", "f"])

@@ -6,6 +6,7 @@ import pytest
 from world import write_catalog
 
 from orchestrations import runs, verification
+from orchestrations.cli import upkeep_verbs
 from orchestrations.loader import load_catalog
 from orchestrations.planning import Planner
 from orchestrations.verification import Reader, Verifier
@@ -159,6 +160,29 @@ def test_a_user_that_zendesk_no_longer_has_is_missing(delivered, verify, zendesk
     found = verify(run)
 
     assert (found.equal, found.missing, found.missing_rows) == (2, 1, (3,))
+
+
+def test_what_zendesk_does_not_show_is_neither_proved_nor_hidden(delivered, verify, zendesk):
+    """The address that was sent may be a secondary one, or somebody may have taken it away."""
+    run = delivered()
+    zendesk.users["2"]["email"] = "another@example.com"
+
+    found = verify(run)
+
+    assert (found.equal, found.differs, found.unseen) == (3, 0, {"email": 1})
+
+
+def test_a_person_is_told_what_was_not_compared_and_why(delivered, verify, zendesk, capsys):
+    run = delivered()
+    zendesk.users["2"]["email"] = "another@example.com"
+
+    upkeep_verbs._say_verified(run, verify(run))
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 as they were delivered, as far as Zendesk shows" in said
+    assert "Not compared, as Zendesk does not show what was sent: email (1)" in said
+    assert "the one that was sent may be secondary" in said
+    assert "@" not in said
 
 
 def test_a_row_that_changed_since_says_nothing_of_zendesk(delivered, verify, zendesk):

@@ -243,7 +243,9 @@ class Chunks:
             spent: whether it counts against the attempts; waiting never does.
             message: as for `wait`.
         """
-        extra: dict[str, Any] = {} if sent else {"attempt": chunks.c.attempt - 1}
+        extra: dict[str, Any] = {"expiries": 0}
+        if not sent:
+            extra["attempt"] = chunks.c.attempt - 1
         if spent:
             extra["spent"] = chunks.c.spent + 1
         self._leave(claim, ChunkState.SUBMITTING, seconds, why, message=message, **extra)
@@ -258,6 +260,7 @@ class Chunks:
             to=ChunkState.AMBIGUOUS,
             message=seconds <= self._times.longest_countdown,
             spent=chunks.c.spent + 1,
+            expiries=0,
         )
 
     def _leave(
@@ -282,7 +285,6 @@ class Chunks:
                 why=why,
                 waiting_since=func.coalesce(chunks.c.waiting_since, now),
                 owner=None,
-                expiries=0,
                 not_before=not_before,
                 wake_at=not_before + (self._times.overdue if message else 0.0),
                 **values,

@@ -121,7 +121,7 @@ chunks = Table(
     Column("read_backs", Integer, nullable=False, server_default="0"),  # that failed
     Column("tags", LargeBinary),  # those of its people, as far as they were read
     Column("refused", String(64)),  # how Zendesk last refused it as a whole
-    Column("expiries", Integer, nullable=False, default=0),  # claims in a row that expired
+    Column("expiries", Integer, nullable=False, default=0),  # claims that expired
     Column("owner", String(128)),
     Column("not_before", Float),
     Column("wake_at", Float),  # whatever was to happen by then is taken for lost
