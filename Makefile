@@ -48,13 +48,13 @@ test-long: setup  ## the other journeys: every verb, fault, browser and set of p
 unit: setup  ## the unit tests only: seconds, no network
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 
-faults: setup  ## every fault of docs/faults.md, which gets the table (15 minutes; TIMES=default: five of them)
+faults: setup  ## every fault of docs/faults.md, which gets the table (15 to 25 minutes; TIMES=default: five of them)
 	@PYTHONPATH=.:tests $(BIN)/python -m faults.table --times $(TIMES) $(FAULTS_ARGS)
 
 mutants: setup  ## break each promise on purpose: a test must notice (5 minutes; MUTANTS_ARGS='--list')
 	@$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
-simulate: setup  ## many workers in virtual time under seeded faults (15 minutes; SEEDS=10000 FROM=0)
+simulate: setup  ## many workers in virtual time under seeded faults (20 to 60 minutes; SEEDS=10000 FROM=0)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
 
 screenshots: setup  ## the pictures of docs/images, from the demo's data (a minute; needs Chromium)
