@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
+import pytest
 from sqlalchemy import select
 from world import TARGET
 
 from worker import tasks
 from worker.app import stopping as of_the_process
 from worker.delivery import Context, Delivery
-from worker.hints import Deliver, Poll, Wait
+from worker.hints import Deliver, Done, Poll, Wait
 from worker.ledger.schema import chunks
 from worker.stopping import Stopping
 from worker.zendesk.replies import JobAccepted, RateHeaders
@@ -42,6 +44,34 @@ def test_a_worker_that_is_to_end_hands_messages_back_untouched(monkeypatch):
     assert tasks.deliver_chunk(v=1, run_id="df-1", seq=7) == tasks.HANDED_BACK
     assert tasks.poll_job(v=1, run_id="df-1", seq=8) == tasks.HANDED_BACK
     assert sent == [Deliver("df-1", 7), Poll("df-1", 8)]
+
+
+@pytest.mark.parametrize(
+    ("step", "handed_back"),
+    [
+        (Done(), [Deliver("df-1", 7)]),
+        (Done(job_id="V3-1"), []),  # it was sent, and others look at the job
+        (Done((Poll("df-1", 7),)), [Poll("df-1", 7)]),
+    ],
+)
+def test_who_is_woken_before_the_chunk_is_due_hands_its_message_back(
+    monkeypatch, step, handed_back
+):
+    sent = []
+    stopping = Stopping()
+
+    def submit(_run_id, _seq):
+        stopping.ask()
+        return step
+
+    monkeypatch.setattr(tasks, "stopping", stopping)
+    monkeypatch.setattr(
+        tasks, "parts", lambda: SimpleNamespace(delivery=SimpleNamespace(submit=submit))
+    )
+    monkeypatch.setattr(tasks, "send_all", sent.extend)
+
+    tasks.deliver_chunk(v=1, run_id="df-1", seq=7)
+    assert sent == handed_back
 
 
 def test_who_waits_for_a_slot_gives_slot_and_chunk_back_and_posts_nothing(
