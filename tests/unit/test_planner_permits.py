@@ -125,7 +125,7 @@ def test_a_429_to_pre_flight_waits_as_any_other_429(
     monkeypatch.setattr(planner, "_plan", refused)
     monkeypatch.setattr(planner, "_postpone", lambda _mine, _run, *told: postponed.append(told[0]))
     mine = SimpleNamespace(delivery=delivery, ledger=ledger)
-    planner._plan_or_say_why(mine, SimpleNamespace(target=TARGET))
+    planner._plan_or_say_why(mine, SimpleNamespace(target=TARGET), planner.Held())
 
     assert postponed == [waited]
     assert bench.limiter.state(ACCOUNT).paused_s == waited
