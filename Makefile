@@ -51,7 +51,7 @@ unit: setup  ## the unit tests only: seconds, no network
 faults: setup  ## every fault of docs/faults.md, which gets the table (15 to 25 minutes; TIMES=default: five of them)
 	@PYTHONPATH=.:tests $(BIN)/python -m faults.table --times $(TIMES) $(FAULTS_ARGS)
 
-mutants: setup  ## break each promise on purpose: a test must notice (5 minutes; MUTANTS_ARGS='--list')
+mutants: setup  ## break each promise on purpose: a test must notice (5 to 20 minutes; MUTANTS_ARGS='--list')
 	@$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
 simulate: setup  ## many workers in virtual time under seeded faults (20 to 60 minutes; SEEDS=10000 FROM=0)

@@ -129,7 +129,7 @@ class Permits:
             share: the run's share.
         """
         slept = 0.0
-        while slept <= 2 * self.times.slept_slot:
+        while True:
             try:
                 answer = self.limiter.confirm(
                     account.account,
