@@ -1,6 +1,7 @@
 """What planners leave in the folder for staging files, and the exit codes of those that end early.
 
-The files hold rows of customers. A planner removes its own; of one that was killed they stay.
+The files hold rows of customers. A planner removes its own. What one left that was cut off, its
+worker removes, or a worker that starts on this host, or the next planner.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def remove_leftovers(ledger: Ledger, scratch: Path, besides: str | None = None) 
         besides: a run of which files are removed, too: whoever asks is about to plan it.
 
     Raises:
-        LedgerError: it does not answer; the next planner removes them.
+        LedgerError: it does not answer; whoever comes next removes them.
     """
     if not scratch.is_dir():
         return

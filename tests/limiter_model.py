@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -270,9 +272,8 @@ TOLD = st.one_of(
 class Histories(RuleBasedStateMachine):
     """Random callers of one account; time moves by itself or to where it hurts."""
 
-    def open_server(self):
-        """Return a client of an empty server whose TIME is `self.us`."""
-        raise NotImplementedError
+    open_server: Callable[..., Any]
+    """Returns a client of an empty server whose TIME is `self.us`; each kind has its own."""
 
     @initialize(
         guard=st.sampled_from([0, 12_000]),

@@ -149,12 +149,11 @@ class Permits:
                     metrics.PERMITS_VOIDED.labels(account.account, why).inc()
                     return None
                 case NotYet(wait_s) if slept + wait_s > 2 * self.times.slept_slot:
-                    break
+                    self.give_back(account.account, booked)
+                    return None
                 case NotYet(wait_s):
                     self.sleep(wait_s)
                     slept += max(wait_s, 0.001)
-        self.give_back(account.account, booked)
-        return None
 
     def _granted(self, account: Account, booked: Booked, users: int, go: Go) -> Ticket:
         metrics.PERMITS_GRANTED.labels(account.account, "post" if users else "get").inc()
